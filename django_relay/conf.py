@@ -1,0 +1,138 @@
+"""The settings: one dict, ``DJANGO_RELAY = {…}``, read live.
+
+:class:`Settings` holds the typed defaults, each with its docstring (the README's table is made from them).
+:data:`settings` reads them: ``conf.settings.TIMEOUT_SECONDS``. Nothing is read at import, so ``override_settings``
+works.
+"""
+
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from django.conf import settings as django_settings
+
+DAY_SECONDS = 86_400
+
+
+class Settings:
+    """Typed defaults of ``DJANGO_RELAY``; reading an attribute gives the project's value if it has one."""
+
+    ENABLED: bool | str | Callable[[], bool] = True
+    """Kill switch for ``emit``: ``False``, or a callable (or its dotted path) that returns it. While off, ``emit``
+    stores nothing and returns ``None``; events already stored are still delivered."""
+
+    ENCRYPTION_KEYS: Mapping[str, str] = types.MappingProxyType({})
+    """``{"2026-11": "<base64 of 32 bytes>", …}``: keys for signing secrets and custom headers at rest. The first
+    encrypts, all decrypt. Without any, ``DEBUG`` derives one from ``SECRET_KEY`` and production refuses to start."""
+
+    SCHEMA_VALIDATION: str = "block"
+    """What ``emit`` does when the data does not fit the event type's schema: ``block`` raises, ``warn`` logs, ``off``
+    does not look."""
+
+    MAX_PAYLOAD_BYTES: int = 262_144
+    """Largest encoded ``data`` of an event, in bytes."""
+
+    MAX_PAYLOAD_DEPTH: int = 64
+    """Deepest nesting of an event's ``data``, in levels."""
+
+    CATALOG_REFRESH_SECONDS: float = 30.0
+    """How long a process trusts the event types it has read from the database."""
+
+    RETRY_SCHEDULE: Sequence[float] = (5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400)
+    """Seconds to wait after each failed attempt; attempts = 1 + its length. An endpoint may have its own."""
+
+    RETRY_POLICY: str = "always"
+    """``always`` retries every failure that is not final; ``temporary`` gives up at once on what cannot mend itself
+    (3xx, 4xx but 408, 425 and 429, and 501)."""
+
+    RETRY_JITTER: float = 0.1
+    """Each wait is made longer by up to this fraction of itself, at random; never shorter."""
+
+    RETRY_AFTER_MAX_SECONDS: float = 86_400.0
+    """The longest wait that a receiver can ask for with ``Retry-After``."""
+
+    TIMEOUT_SECONDS: float = 15.0
+    """The total deadline of an attempt: resolve, connect, TLS, send and receive. An endpoint may have its own, up to
+    30 seconds."""
+
+    LEASE_SECONDS: float = 45.0
+    """How long a worker may hold a delivery; a delivery whose worker died is taken up again after it. Must be at least
+    ten seconds more than the longest deadline of an attempt, 30 seconds."""
+
+    MAX_IN_FLIGHT: int = 64
+    """How many requests one worker has open at once."""
+
+    FAN_OUT_BATCH: int = 500
+    """How many events one fan-out transaction takes."""
+
+    MAX_RESPONSE_BYTES: int = 16_384
+    """How much of a response's body is read and kept, in bytes; it is never decompressed."""
+
+    ALLOW_HTTP: bool = False
+    """Accept ``http://`` endpoints. For development and closed networks only."""
+
+    ALLOWED_NETWORKS: Sequence[str] = ()
+    """Networks (CIDR) that endpoints may live in although they are not public, such as ``127.0.0.0/8`` in development.
+    Cloud metadata addresses stay forbidden whatever is listed."""
+
+    CA_BUNDLE: str = ""
+    """Path of a PEM file of certificate authorities to trust instead of certifi's."""
+
+    TRANSPORT: str = "django_relay.transport.requests.RequestsTransport"
+    """Dotted path of the transport: what sends HTTP."""
+
+    RUNNER: str = "django_relay.runners.django_q.DjangoQRunner"
+    """Dotted path of the runner: what makes the worker run. ``django_relay.runners.process.ProcessRunner`` relies on
+    ``manage.py relay_worker`` alone; ``django_relay.runners.inline.InlineRunner`` delivers after commit in the same
+    process."""
+
+    Q_CLUSTER_NAME: str | None = None
+    """The django-q2 cluster that runs passes (one of ``ALT_CLUSTERS``); ``None`` is the default cluster."""
+
+    PASS_SECONDS: float = 10.0
+    """How long one django-q2 pass claims work before it hands over to its successor."""
+
+    PASSES: int = 1
+    """How many passes run at once, over all machines of a cluster."""
+
+    POLL_SECONDS: float = 1.0
+    """The longest pause of an idle worker between two looks at the database."""
+
+    SECRET_OVERLAP_SECONDS: float = 86_400.0
+    """How long the old signing secret still signs after a rotation."""
+
+    CLOUDEVENTS_SOURCE: str = ""
+    """``source`` of events in the ``cloudevents`` format; empty means ``/django_relay/<application>``."""
+
+    EVENT_RETENTION_DAYS: int = 30
+    """How long settled events are kept. Events in the DLQ outlive it."""
+
+    ATTEMPT_RETENTION_DAYS: int = 30
+    """How long attempts of settled deliveries are kept."""
+
+    DELIVERY_RETENTION_DAYS: int = 90
+    """How long settled deliveries are kept."""
+
+    DLQ_RETENTION_DAYS: int = 90
+    """How long DLQ entries are kept; at least 30."""
+
+    PUBLISH_FAILURE_RETENTION_DAYS: int = 90
+    """How long failures of ``emit_best_effort`` are kept."""
+
+    RETENTION_BATCH: int = 1_000
+    """How many rows one retention transaction deletes."""
+
+    def __getattribute__(self, name: str) -> Any:
+        default = super().__getattribute__(name)
+        if not name.isupper():
+            return default
+        return getattr(django_settings, "DJANGO_RELAY", {}).get(name, default)
+
+
+settings = Settings()
+
+
+def annotations() -> dict[str, Any]:
+    """Return the name and type of every setting there is."""
+    return typing.get_type_hints(Settings)

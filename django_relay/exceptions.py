@@ -1,0 +1,164 @@
+"""Everything django_relay raises on purpose.
+
+Exceptions are for the programmer and the request; what happens out in the world (a 500, a time-out, a refused address)
+is an :class:`~django_relay.transport.base.Outcome`, a value, and is never raised.
+
+::
+
+    RelayError                          code
+    ├── InvalidInput (ValueError)       what was given cannot be used; nothing was written
+    │   ├── InvalidEventName            bad_event_type
+    │   ├── InvalidPattern              bad_pattern
+    │   ├── InvalidFilter               bad_filter
+    │   ├── InvalidSchema               bad_schema
+    │   ├── InvalidDefinition           bad_definition
+    │   ├── InvalidHeader               bad_header_name, bad_header_value, forbidden_header, wrong_type
+    │   ├── InvalidSecret               bad_secret
+    │   ├── InvalidPayload              not_serialisable, too_large, too_deep, schema_mismatch
+    │   ├── InvalidEvent                bad_tenant_id, bad_key, bad_attributes, bad_event_id, …
+    │   └── UnsafeURL                   scheme, malformed_url, malformed_host, address_not_public, …
+    ├── UnknownEventType                unknown_event_type
+    ├── DeprecatedEventType             deprecated_event_type
+    ├── UnknownApplication              unknown_application
+    ├── DuplicateEventType              duplicate_event_type
+    ├── IdempotencyConflict             idempotency_conflict
+    ├── NotReplayable                   already_replaying, discarded, endpoint_deleted, event_gone
+    ├── DecryptionError                 decryption_failed
+    └── VerificationError               missing_header, bad_timestamp, stale_timestamp, bad_signature, bad_body
+    RelayConfigurationError (ImproperlyConfigured), outside the tree on purpose:
+                                        ``except RelayError`` must never hide a bad setting
+"""
+
+from django.core.exceptions import ImproperlyConfigured
+
+
+class RelayError(Exception):
+    """Base of everything django_relay raises about a call or a request.
+
+    ``code`` is stable and meant for programs; the message is meant for the person who reads it. Without a message the
+    first line of the class's docstring is used.
+    """
+
+    code = "relay_error"
+
+    def __init__(self, message: str = "", *, code: str = "") -> None:
+        self.code = code or self.code
+        super().__init__(message or (self.__doc__ or "").splitlines()[0])
+
+
+class InvalidInput(RelayError, ValueError):
+    """What was given cannot be used."""
+
+    code = "invalid_input"
+
+
+class InvalidEventName(InvalidInput):
+    """An event type's name must be dot-separated lower-case words, such as "invoice.paid"."""
+
+    code = "bad_event_type"
+
+
+class InvalidPattern(InvalidInput):
+    """A pattern must be an event type's name, or use "*" or "**" for whole segments."""
+
+    code = "bad_pattern"
+
+
+class InvalidFilter(InvalidInput):
+    """Filters must map attribute names to a value or to a list of values."""
+
+    code = "bad_filter"
+
+
+class InvalidSchema(InvalidInput):
+    """A schema must be JSON Schema 2020-12 without remote references."""
+
+    code = "bad_schema"
+
+
+class InvalidDefinition(InvalidInput):
+    """An event type's definition contradicts itself."""
+
+    code = "bad_definition"
+
+
+class InvalidHeader(InvalidInput):
+    """A custom header must be an HTTP field that the receiver, and not we, may decide."""
+
+    code = "bad_header_name"
+
+
+class InvalidSecret(InvalidInput):
+    """A signing secret must be "whsec_" or "whsk_" and base64, of 24 to 64 bytes."""
+
+    code = "bad_secret"
+
+
+class InvalidPayload(InvalidInput):
+    """An event's data must be JSON."""
+
+    code = "not_serialisable"
+
+
+class InvalidEvent(InvalidInput):
+    """An argument of emit() cannot be used."""
+
+    code = "bad_event"
+
+
+class UnsafeURL(InvalidInput):
+    """The URL cannot be used as an endpoint."""
+
+    code = "malformed_url"
+
+
+class UnknownEventType(RelayError):
+    """No event type of that name is declared in the application's catalog."""
+
+    code = "unknown_event_type"
+
+
+class DeprecatedEventType(RelayError):
+    """The event type is deprecated and takes no new events."""
+
+    code = "deprecated_event_type"
+
+
+class UnknownApplication(RelayError):
+    """There is no application of that name."""
+
+    code = "unknown_application"
+
+
+class DuplicateEventType(RelayError):
+    """Two declarations claim the same event type."""
+
+    code = "duplicate_event_type"
+
+
+class IdempotencyConflict(RelayError):
+    """The idempotency key or event id was already used for something else."""
+
+    code = "idempotency_conflict"
+
+
+class NotReplayable(RelayError):
+    """The DLQ entry cannot be replayed now."""
+
+    code = "not_replayable"
+
+
+class DecryptionError(RelayError):
+    """An encrypted value cannot be read with the configured keys."""
+
+    code = "decryption_failed"
+
+
+class VerificationError(RelayError):
+    """The message is not what its signature says."""
+
+    code = "bad_signature"
+
+
+class RelayConfigurationError(ImproperlyConfigured):
+    """A setting of DJANGO_RELAY is missing or wrong."""
