@@ -1,0 +1,114 @@
+"""What ``emit`` asks the catalog, answered from memory once warm.
+
+Each process reads the applications and event types of a database once and trusts them for ``CATALOG_REFRESH_SECONDS``;
+saving or deleting one in this process is seen at once.
+"""
+
+import difflib
+import time
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from django.db.models.signals import post_delete, post_save
+
+from django_relay import conf, exceptions
+from django_relay.catalog import registry
+from django_relay.models import Application, EventType
+from django_relay.rules import schemas
+
+
+@dataclass
+class Entry:
+    """One event type, ready for use."""
+
+    application_id: str
+    name: str
+    schema: Any = None
+    schema_version: str = ""
+    deprecated: bool = False
+    replaced_by: str = ""
+
+    @cached_property
+    def validator(self) -> schemas.Validator | None:
+        """The compiled schema, if there is one."""
+        return None if self.schema is None else schemas.compile(self.schema)
+
+
+@dataclass
+class _Snapshot:
+    read_at: float
+    applications: dict[str, str] = field(default_factory=dict)
+    entries: dict[tuple[str, str], Entry] = field(default_factory=dict)
+
+
+_snapshots: dict[str, _Snapshot] = {}
+_RETRY_SECONDS = 1.0  # an unknown name makes us look again, but not more often than this
+
+
+def find(name: str, *, application: str, using: str) -> Entry:
+    """Return the entry of an event type that takes events.
+
+    Raises:
+        UnknownApplication: no such application.
+        UnknownEventType: neither code nor the database knows the type.
+        DeprecatedEventType: the type takes no new events.
+    """
+    entry = _entry(_snapshot(using, conf.settings.CATALOG_REFRESH_SECONDS), application, name)
+    if entry is None:
+        snapshot = _snapshot(using, _RETRY_SECONDS)
+        entry = _entry(snapshot, application, name)
+        if entry is None:
+            raise _unknown(snapshot, application, name)
+    if entry.deprecated:
+        instead = f" Use {entry.replaced_by} instead." if entry.replaced_by else ""
+        raise exceptions.DeprecatedEventType(f"The event type {name} is deprecated and takes no new events.{instead}")
+    return entry
+
+
+def clear(**kwargs: Any) -> None:
+    """Forget what was read."""
+    _snapshots.clear()
+
+
+def connect() -> None:
+    """Forget what was read whenever this process changes it."""
+    for model in (Application, EventType):
+        post_save.connect(clear, sender=model, dispatch_uid=f"django_relay.lookup.{model.__name__}")
+        post_delete.connect(clear, sender=model, dispatch_uid=f"django_relay.lookup.{model.__name__}")
+
+
+def _entry(snapshot: _Snapshot, application: str, name: str) -> Entry | None:
+    entry = snapshot.entries.get((application, name))
+    if entry is None and application in snapshot.applications:
+        declared = registry.find(application, name)
+        if declared is not None:
+            entry = Entry(snapshot.applications[application], name, declared.schema, declared.schema_version)
+            snapshot.entries[(application, name)] = entry
+    return entry
+
+
+def _unknown(snapshot: _Snapshot, application: str, name: str) -> exceptions.RelayError:
+    if application not in snapshot.applications:
+        return exceptions.UnknownApplication(f"There is no application {application!r}.")
+    known = {entry for owner, entry in snapshot.entries if owner == application}
+    known |= {item.name for item in registry.definitions() if item.application == application}
+    close = difflib.get_close_matches(str(name), known, n=1)
+    hint = f" Did you mean {close[0]}?" if close else " Declare it in an app's webhooks.py."
+    return exceptions.UnknownEventType(f"There is no event type {name!r} in {application!r}.{hint}")
+
+
+def _snapshot(using: str, trusted_seconds: float) -> _Snapshot:
+    snapshot = _snapshots.get(using)
+    if snapshot is None or time.monotonic() - snapshot.read_at > trusted_seconds:
+        snapshot = _Snapshot(read_at=time.monotonic())
+        slugs = dict(Application.objects.using(using).values_list("id", "slug"))
+        snapshot.applications = {slug: application_id for application_id, slug in slugs.items()}
+        rows = EventType.objects.using(using).values_list(
+            "application_id", "name", "schema", "schema_version", "deprecated", "replaced_by"
+        )
+        for row in rows:
+            if row[0] in slugs:
+                snapshot.entries[(slugs[row[0]], row[1])] = Entry(*row)
+        _snapshots[using] = snapshot
+    return snapshot

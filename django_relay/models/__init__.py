@@ -1,0 +1,29 @@
+"""One file a table.
+
+State is read through querysets and changed through guarded transitions; constraints stand in the database, so that the
+promises hold even against our own mistakes.
+"""
+
+from django_relay.models.application import Application
+from django_relay.models.attempt import Attempt
+from django_relay.models.delivery import Delivery
+from django_relay.models.dlq_entry import DLQEntry
+from django_relay.models.endpoint import Endpoint
+from django_relay.models.event import Event
+from django_relay.models.event_type import EventType
+from django_relay.models.publish_failure import PublishFailure
+from django_relay.models.signing_secret import SigningSecret
+from django_relay.models.worker_presence import WorkerPresence
+
+__all__ = [
+    "Application",
+    "Attempt",
+    "DLQEntry",
+    "Delivery",
+    "Endpoint",
+    "Event",
+    "EventType",
+    "PublishFailure",
+    "SigningSecret",
+    "WorkerPresence",
+]

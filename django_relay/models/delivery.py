@@ -1,0 +1,168 @@
+"""Deliveries: one event to one endpoint, until settled.
+
+::
+
+                     ┌──────── lease ran out, or failed and will be retried ───────┐
+                     ▼                                                             │
+    fan-out ──▶  pending ──lease──▶ attempt ──settle──▶ delivered                  │
+                     │                             ├──▶ failed (with a DLQ entry)  │
+                     │                             └───────────────────────────────┘
+                     └── its endpoint was deleted ──▶ cancelled
+
+*Paused* is shown, not stored: the lease passes over endpoints that are not enabled.
+"""
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Self
+
+from django.db import models
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from django_relay.fields import PrefixedIdField
+from django_relay.models.endpoint import Endpoint
+from django_relay.models.event import Event
+
+
+class DeliveryQuerySet(models.QuerySet["Delivery"]):
+    """Deliveries by state."""
+
+    def pending(self) -> Self:
+        """Deliveries that are not settled."""
+        return self.filter(state=Delivery.State.PENDING)
+
+    def due(self, now: datetime) -> Self:
+        """Deliveries that may be leased at ``now``: due, their endpoint open, and not under a lease that still runs."""
+        return self.pending().filter(
+            models.Q(leased_until__isnull=True) | models.Q(leased_until__lte=now),
+            next_attempt_at__lte=now,
+            endpoint__enabled=True,
+        )
+
+    def leased(self) -> Self:
+        """Deliveries under a lease, run out or not."""
+        return self.pending().filter(lease_token__isnull=False)
+
+
+class Delivery(models.Model):
+    """One event on its way to one endpoint."""
+
+    class State(models.TextChoices):
+        """Where the delivery stands."""
+
+        PENDING = "pending", _("pending")
+        DELIVERED = "delivered", _("delivered")
+        FAILED = "failed", _("failed")
+        CANCELLED = "cancelled", _("cancelled")
+
+    id = PrefixedIdField("del_", primary_key=True)
+    event = models.ForeignKey(
+        Event,
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,
+        db_index=False,
+        related_name="deliveries",
+        verbose_name=_("event"),
+    )
+    endpoint = models.ForeignKey(
+        Endpoint,
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,
+        db_index=False,
+        related_name="deliveries",
+        verbose_name=_("endpoint"),
+    )
+    tenant_id = models.CharField(_("tenant"), max_length=255, blank=True)
+    state = models.CharField(_("state"), max_length=16, choices=State.choices, default=State.PENDING)
+    attempt_count = models.PositiveSmallIntegerField(_("attempts"), default=0)
+    max_attempts = models.PositiveSmallIntegerField(_("max attempts"))
+    next_attempt_at = models.DateTimeField(_("next attempt at"))
+    leased_at = models.DateTimeField(_("leased at"), null=True, blank=True, editable=False)
+    leased_until = models.DateTimeField(_("leased until"), null=True, blank=True, editable=False)
+    lease_token = models.UUIDField(_("lease token"), null=True, blank=True, editable=False)
+    last_error = models.TextField(_("last error"), blank=True)
+    last_error_kind = models.CharField(_("last error kind"), max_length=32, blank=True)
+    last_status_code = models.PositiveSmallIntegerField(_("last status code"), null=True, blank=True)
+    last_response = models.TextField(_("last response"), blank=True)
+    last_latency_ms = models.PositiveIntegerField(_("last latency"), null=True, blank=True)
+    completed_at = models.DateTimeField(_("completed at"), null=True, blank=True)
+    replay_of = models.ForeignKey(
+        "self",
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,
+        db_index=False,
+        null=True,
+        blank=True,
+        related_name="replays",
+        verbose_name=_("replay of"),
+    )
+    created_at = models.DateTimeField(_("created at"), default=timezone.now, editable=False)
+    updated_at = models.DateTimeField(_("updated at"), default=timezone.now, editable=False)
+
+    objects = DeliveryQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("delivery")
+        verbose_name_plural = _("deliveries")
+        # The lease columns stay out of every index, so that on PostgreSQL leasing is a heap-only update.
+        indexes = [
+            models.Index(
+                fields=["next_attempt_at"],
+                condition=models.Q(state="pending"),
+                name="relay_delivery_due",
+            ),
+            models.Index(
+                fields=["endpoint", "next_attempt_at"],
+                condition=models.Q(state="pending"),
+                name="relay_delivery_due_endpoint",
+            ),
+            models.Index(fields=["created_at"], name="relay_delivery_age"),
+        ]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["event", "endpoint"],
+                condition=models.Q(replay_of__isnull=True),
+                name="relay_delivery_once_per_endpoint",
+            ),
+            models.UniqueConstraint(
+                fields=["replay_of"],
+                condition=models.Q(state="pending", replay_of__isnull=False),
+                name="relay_delivery_one_replay_at_a_time",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(state="pending", completed_at__isnull=True)
+                | (~models.Q(state="pending") & models.Q(completed_at__isnull=False, lease_token__isnull=True)),
+                name="relay_delivery_completed_once_settled",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(lease_token__isnull=True, leased_at__isnull=True, leased_until__isnull=True)
+                | models.Q(lease_token__isnull=False, leased_at__isnull=False, leased_until__isnull=False),
+                name="relay_delivery_lease_is_whole",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.id)
+
+    @property
+    def trigger(self) -> str:
+        """What made this delivery: an event, a replay, or a test send."""
+        if self.replay_of_id is not None:
+            return "replay"
+        return "automatic" if self.event.only_endpoint_id is None else "test"
+
+    def release(self) -> None:
+        """Clear the lease's columns on this instance."""
+        self.lease_token = self.leased_at = self.leased_until = None
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A worker's time-limited right to attempt one delivery; the token proves it."""
+
+    delivery: Delivery
+    token: uuid.UUID
+    lost_at: datetime | None = None
+    """When the lease that ran out had been taken, if there was one: that attempt's outcome is not known."""

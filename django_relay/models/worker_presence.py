@@ -1,0 +1,62 @@
+"""Worker presences: who works now, so that ``emit`` need not ask a broker and passes do not multiply."""
+
+import os
+import platform
+from datetime import datetime, timedelta
+from typing import Self
+
+from django.db import models
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from django_relay.fields import PrefixedIdField
+
+ALIVE_SECONDS = 6.0
+"""A worker that was not seen for longer is taken for dead."""
+
+
+class WorkerPresenceQuerySet(models.QuerySet["WorkerPresence"]):
+    """Presences by freshness."""
+
+    def alive(self, now: datetime) -> list["WorkerPresence"]:
+        """Return the workers that claim work now, not counting processes of this machine that are gone."""
+        fresh = self.filter(seen_at__gt=now - timedelta(seconds=ALIVE_SECONDS), claiming=True)
+        return [presence for presence in fresh if presence.process_exists()]
+
+    def stale(self, now: datetime) -> Self:
+        """Presences nobody will ever update again."""
+        return self.filter(seen_at__lt=now - timedelta(minutes=10))
+
+
+class WorkerPresence(models.Model):
+    """One running worker loop."""
+
+    id = PrefixedIdField("wrk_", primary_key=True)
+    runner = models.CharField(_("runner"), max_length=32)
+    hostname = models.CharField(_("host name"), max_length=255)
+    pid = models.PositiveIntegerField(_("process id"))
+    claiming = models.BooleanField(_("claiming"), default=True)
+    in_flight = models.PositiveIntegerField(_("in flight"), default=0)
+    started_at = models.DateTimeField(_("started at"), default=timezone.now)
+    seen_at = models.DateTimeField(_("seen at"))
+
+    objects = WorkerPresenceQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("worker")
+        verbose_name_plural = _("workers")
+
+    def __str__(self) -> str:
+        return f"{self.runner} {self.hostname}:{self.pid}"
+
+    def process_exists(self) -> bool:
+        """Return whether the process may live: always true of another machine's."""
+        if self.hostname != platform.node():
+            return True
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            return True
+        return True
