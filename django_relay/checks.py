@@ -1,0 +1,243 @@
+"""System checks: what is wrong or unsafe in ``DJANGO_RELAY``, the catalog, the database and the runner.
+
+Errors are E001…; warnings W001…; those marked *deploy* show with ``manage.py check --deploy``. Ids are never reused.
+"""
+
+import base64
+import difflib
+import ipaddress
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from django.apps import AppConfig
+from django.conf import settings as django_settings
+from django.core import checks
+from django.core.checks import CheckMessage, Error, Tags, Warning  # noqa: A004 - Django's own name
+from django.db import connections, router
+from django.utils.module_loading import import_string
+
+from django_relay import conf, exceptions, fields
+from django_relay.catalog import registry
+from django_relay.models import Event
+from django_relay.models.endpoint import MAX_TIMEOUT_SECONDS
+from django_relay.pipeline.upkeep import DLQ_RETENTION_DAYS_MIN
+
+_LEASE_MARGIN_SECONDS = 10
+_CHOICES = {"SCHEMA_VALIDATION": ("block", "warn", "off"), "RETRY_POLICY": ("always", "temporary")}
+_POSITIVE = (
+    "MAX_PAYLOAD_BYTES", "MAX_PAYLOAD_DEPTH", "TIMEOUT_SECONDS", "LEASE_SECONDS", "MAX_IN_FLIGHT", "FAN_OUT_BATCH",
+    "MAX_RESPONSE_BYTES", "PASS_SECONDS", "PASSES", "POLL_SECONDS", "RETENTION_BATCH",
+)  # fmt: skip
+
+
+def register() -> None:
+    """Register the checks with Django."""
+    checks.register(check_settings, Tags.compatibility)
+    checks.register(check_keys, Tags.security)
+    checks.register(check_catalog, Tags.models)
+    checks.register(check_seams, Tags.compatibility)
+    checks.register(check_database, Tags.database)
+    checks.register(check_deployment, Tags.security, deploy=True)
+
+
+def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Find unknown keys, wrong types and impossible values."""
+    configured = getattr(django_settings, "DJANGO_RELAY", {})
+    if not isinstance(configured, Mapping):
+        return [Error("DJANGO_RELAY must be a dict.", id="django_relay.E001")]
+    known = conf.annotations()
+    found: list[CheckMessage] = []
+    for name, value in configured.items():
+        if name not in known:
+            close = difflib.get_close_matches(str(name), known, n=1)
+            hint = f"Did you mean {close[0]!r}?" if close else None
+            found.append(Error(f"DJANGO_RELAY has no setting {name!r}.", hint=hint, id="django_relay.E001"))
+        elif problem := _problem(name, value, known[name]):
+            found.append(Error(f"DJANGO_RELAY[{name!r}] {problem}", id="django_relay.E002"))
+    return found or _check_limits()
+
+
+def _check_limits() -> list[CheckMessage]:
+    settings = conf.settings
+    found: list[CheckMessage] = []
+    if settings.TIMEOUT_SECONDS > MAX_TIMEOUT_SECONDS:
+        found.append(
+            Error(
+                f"DJANGO_RELAY['TIMEOUT_SECONDS'] must be at most {MAX_TIMEOUT_SECONDS}.",
+                id="django_relay.E002",
+            )
+        )
+    least = MAX_TIMEOUT_SECONDS + _LEASE_MARGIN_SECONDS
+    if least > settings.LEASE_SECONDS:
+        found.append(
+            Error(
+                f"DJANGO_RELAY['LEASE_SECONDS'] must be at least {least}: a lease must outlast the longest attempt "
+                f"({MAX_TIMEOUT_SECONDS} s), or deliveries are sent twice.",
+                id="django_relay.E003",
+            )
+        )
+    if settings.DLQ_RETENTION_DAYS < DLQ_RETENTION_DAYS_MIN:
+        found.append(
+            Error(
+                f"DJANGO_RELAY['DLQ_RETENTION_DAYS'] must be at least {DLQ_RETENTION_DAYS_MIN}.",
+                id="django_relay.E002",
+            )
+        )
+    return found
+
+
+def _problem(name: str, value: Any, annotation: Any) -> str:
+    if not _fits(value, annotation):
+        return f"must be {_words(annotation)}, not {type(value).__name__}."
+    if name in _CHOICES and value not in _CHOICES[name]:
+        return f"must be one of {', '.join(_CHOICES[name])}."
+    if name in _POSITIVE and value <= 0:
+        return "must be more than 0."
+    if name == "RETRY_JITTER" and not 0 <= value <= 1:
+        return "must be between 0 and 1."
+    if name == "RETRY_SCHEDULE" and not all(_fits(wait, float) and wait > 0 for wait in value):
+        return "must be a list of seconds, each more than 0."
+    if name == "ALLOWED_NETWORKS":
+        return _problem_with_networks(value)
+    return ""
+
+
+def _problem_with_networks(networks: Sequence[object]) -> str:
+    for network in networks:
+        try:
+            ipaddress.ip_network(str(network))
+        except ValueError as error:
+            return f"must be a list of networks such as 127.0.0.0/8: {error}."
+    return ""
+
+
+def _fits(value: Any, annotation: Any) -> bool:
+    members = typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
+    return any(_is_a(value, typing.get_origin(member) or member) for member in members)
+
+
+def _is_a(value: Any, kind: Any) -> bool:
+    if kind in (int, float):
+        return isinstance(value, int | kind) and not isinstance(value, bool)
+    if kind is Callable:
+        return callable(value)
+    return isinstance(value, list | tuple if kind is Sequence else kind)
+
+
+def _words(annotation: Any) -> str:
+    text = getattr(annotation, "__name__", "") or str(annotation)
+    return text.replace("collections.abc.", "").replace("typing.", "")
+
+
+def check_keys(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Find missing and malformed encryption keys."""
+    example = base64.b64encode(b"\0" * 32).decode()
+    if not conf.settings.ENCRYPTION_KEYS and django_settings.DEBUG:
+        return [
+            Warning(
+                "Signing secrets are encrypted with a key derived from SECRET_KEY, which only DEBUG allows.",
+                hint=f"Set DJANGO_RELAY['ENCRYPTION_KEYS'] = {{'2026-11': '<base64 of 32 random bytes>'}} "
+                f"({len(example)} characters) before anything is to be kept.",
+                id="django_relay.W001",
+            )
+        ]
+    try:
+        fields.keys()
+    except exceptions.RelayConfigurationError as error:
+        return [Error(str(error), id="django_relay.E004")]
+    return []
+
+
+def check_catalog(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Report faulty declarations with their place."""
+    return [
+        Error(fault.message, hint=f"Declared at {fault.place}.", id="django_relay.E005") for fault in registry.faults()
+    ]
+
+
+def check_seams(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Load what dotted paths name, and ask the runner what it thinks of its configuration."""
+    found: list[CheckMessage] = []
+    for name in ("TRANSPORT", "RUNNER"):
+        path = getattr(conf.settings, name)
+        try:
+            loaded = import_string(path)
+        except (ImportError, TypeError, AttributeError) as error:
+            found.append(Error(f"DJANGO_RELAY[{name!r}] cannot be loaded: {error}", id="django_relay.E006"))
+            continue
+        if name == "RUNNER":
+            found += loaded().check()
+    return found
+
+
+def check_database(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Warn of SQLite connections that lock each other out, and refuse databases that are not supported."""
+    alias = router.db_for_write(Event)
+    connection = connections[alias]
+    if connection.vendor == "postgresql":
+        return []
+    if connection.vendor != "sqlite":
+        return [
+            Error(
+                f"django_relay runs on PostgreSQL and SQLite, not on {connection.vendor}.",
+                id="django_relay.E007",
+            )
+        ]
+    options = connection.settings_dict.get("OPTIONS", {})
+    found: list[CheckMessage] = []
+    if str(options.get("transaction_mode", "")).upper() != "IMMEDIATE":
+        found.append(
+            Warning(
+                "SQLite transactions that read before they write fail under load.",
+                hint=f"Set DATABASES[{alias!r}]['OPTIONS']['transaction_mode'] = 'IMMEDIATE'.",
+                id="django_relay.W002",
+            )
+        )
+    if "journal_mode=wal" not in str(options.get("init_command", "")).lower().replace(" ", ""):
+        found.append(
+            Warning(
+                "SQLite readers and the writer wait for each other.",
+                hint=f"Set DATABASES[{alias!r}]['OPTIONS']['init_command'] = 'PRAGMA journal_mode=WAL;'.",
+                id="django_relay.W003",
+            )
+        )
+    return found
+
+
+def check_deployment(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Name what is fine on a developer's machine and unsafe in production."""
+    found: list[CheckMessage] = []
+    if conf.settings.ALLOW_HTTP:
+        found.append(
+            Warning(
+                "Endpoints may use http://: payloads travel unencrypted.",
+                hint="Remove DJANGO_RELAY['ALLOW_HTTP'].",
+                id="django_relay.W004",
+            )
+        )
+    if conf.settings.ALLOWED_NETWORKS:
+        found.append(
+            Warning(
+                f"Tenants' URLs may reach private networks: {', '.join(map(str, conf.settings.ALLOWED_NETWORKS))}.",
+                hint="Remove DJANGO_RELAY['ALLOWED_NETWORKS'], or keep it to what tenants may reach.",
+                id="django_relay.W005",
+            )
+        )
+    if connections[router.db_for_write(Event)].vendor == "sqlite":
+        found.append(
+            Warning(
+                "SQLite takes one writer at a time; workers on several machines need PostgreSQL.",
+                id="django_relay.W006",
+            )
+        )
+    if conf.settings.RUNNER == "django_relay.runners.inline.InlineRunner":
+        found.append(
+            Warning(
+                "The inline runner makes each request that emits wait for the receivers.",
+                hint="Use the django-q2 runner, or ProcessRunner with manage.py relay_worker.",
+                id="django_relay.W007",
+            )
+        )
+    return found

@@ -1,0 +1,1 @@
+"""Management commands, all with the prefix ``relay_``."""

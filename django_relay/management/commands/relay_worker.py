@@ -1,0 +1,32 @@
+"""``manage.py relay_worker``: deliver webhooks in this process."""
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand
+from django.db import router
+
+from django_relay.models import Event
+from django_relay.runners import process
+
+
+class Command(BaseCommand):
+    """Run the worker loop; SIGTERM and SIGINT end it without loss."""
+
+    help = (
+        "Deliver webhooks in this process until SIGTERM or SIGINT: then nothing more is claimed, what is in flight is "
+        "finished, and what had not begun is given back."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Add the two ways to end by itself."""
+        parser.add_argument("--for", dest="seconds", type=float, help="end after this many seconds")
+        parser.add_argument("--until-idle", action="store_true", help="end as soon as nothing is due")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Work."""
+        process.run(
+            using=router.db_for_write(Event),
+            seconds=options["seconds"],
+            until_idle=options["until_idle"],
+        )

@@ -1,0 +1,14 @@
+"""The journey of an event, one file a step; only ``worker`` calls the steps, and steps never call each other.
+
+========== ============================================ ===================================== ======================
+step       does                                         transaction                           leaves behind
+========== ============================================ ===================================== ======================
+outbox     checks and stores an event                   the caller's own                      Event, ``pending``
+fan_out    makes one delivery per matching endpoint     one a batch                           Deliveries, ``pending``
+leases     takes due deliveries for a time              one a batch                           lease token and end
+attempts   envelope, signature, hand to the transport   **none open**                         nothing
+settlement records attempts, applies decisions          one a batch, under the lease          Attempts; DLQ entries
+dlq        replays or discards a DLQ entry              one                                   a new Delivery
+upkeep     retention, old secrets, stranded work        one a short batch                     less
+========== ============================================ ===================================== ======================
+"""

@@ -1,0 +1,78 @@
+"""Step 2: pending events become one delivery per matching endpoint, exactly once.
+
+A batch is locked, matched, inserted and marked in one transaction. Two workers never hold the same event (``SKIP
+LOCKED``, or SQLite's one writer), and the unique constraint on (event, endpoint) holds even if they did. There is no
+cursor: an event that commits late is found all the same.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from datetime import datetime
+
+from django.db import connections, models
+
+from django_relay.models import Delivery, Endpoint, Event, writing
+
+
+@writing.in_transaction
+def expand(limit: int, *, now: datetime, using: str) -> int:
+    """Fan out up to ``limit`` pending events; return how many were taken."""
+    skip_locked = connections[using].features.has_select_for_update_skip_locked
+    pending = Event.objects.using(using).pending().order_by("id")
+    events = list(pending.select_for_update(skip_locked=skip_locked)[:limit])
+    if not events:
+        return 0
+    endpoints = _endpoints_by_owner(events, using=using)
+    deliveries: list[Delivery] = []
+    for event in events:
+        wanted = _match(event, endpoints[event.application_id, event.tenant_id])
+        deliveries += [_delivery(event, endpoint, now) for endpoint in wanted]
+        event.matched_count = len(wanted)
+        event.status = Event.Status.DISPATCHED if wanted else Event.Status.NO_MATCH
+        event.dispatched_at = now
+    writing.insert_new(deliveries, using=using)
+    _mark(events, now=now, using=using)
+    return len(events)
+
+
+def _endpoints_by_owner(events: Iterable[Event], *, using: str) -> defaultdict[tuple[str, str], list[Endpoint]]:
+    by_application: dict[str, set[str]] = defaultdict(set)
+    for event in events:
+        by_application[event.application_id].add(event.tenant_id)
+    owned = models.Q()
+    for application_id, tenants in by_application.items():
+        owned |= models.Q(application_id=application_id, tenant_id__in=tenants)
+    found: defaultdict[tuple[str, str], list[Endpoint]] = defaultdict(list)
+    for endpoint in Endpoint.objects.using(using).open().filter(owned).defer("headers"):
+        found[endpoint.application_id, endpoint.tenant_id].append(endpoint)
+    return found
+
+
+def _match(event: Event, endpoints: list[Endpoint]) -> list[Endpoint]:
+    if event.only_endpoint_id is not None:
+        return [endpoint for endpoint in endpoints if endpoint.pk == event.only_endpoint_id]
+    return [endpoint for endpoint in endpoints if endpoint.wants(event.event_type, event.attributes)]
+
+
+def _delivery(event: Event, endpoint: Endpoint, now: datetime) -> Delivery:
+    return Delivery(
+        event=event,
+        endpoint=endpoint,
+        tenant_id=endpoint.tenant_id,
+        max_attempts=1 + len(endpoint.schedule),
+        next_attempt_at=now,
+        created_at=now,
+        updated_at=now,
+    )
+
+
+def _mark(events: list[Event], *, now: datetime, using: str) -> None:
+    by_count: dict[int, list[str]] = defaultdict(list)
+    for event in events:
+        by_count[event.matched_count or 0].append(event.pk)
+    for count, found in by_count.items():
+        Event.objects.using(using).filter(pk__in=found).update(
+            status=Event.Status.DISPATCHED if count else Event.Status.NO_MATCH,
+            matched_count=count,
+            dispatched_at=now,
+        )

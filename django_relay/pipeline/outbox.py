@@ -1,0 +1,306 @@
+"""Step 1: an event is stored in the caller's transaction, or not at all.
+
+``emit`` costs one INSERT and no other query once the catalog is warm. After the commit the workers are woken; should
+that wake be lost, they find the event by themselves.
+"""
+
+import functools
+import hashlib
+import json
+import logging
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from datetime import date, datetime, time
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from asgiref.sync import sync_to_async
+from django.db import models, router, transaction
+from django.utils import timezone
+from django.utils.functional import Promise
+from django.utils.module_loading import import_string
+
+from django_relay import conf, exceptions, ids
+from django_relay.catalog import lookup
+from django_relay.models import Event, PublishFailure, writing
+from django_relay.pipeline import wakeup
+from django_relay.rules import filters, schemas
+
+logger = logging.getLogger(__name__)
+
+_KEY = re.compile(r"[\x20-\x7e]{1,255}")
+
+
+def emit(
+    event_type: str,
+    data: Any,
+    *,
+    tenant_id: str = "",
+    application: str = "default",
+    event_id: str | None = None,
+    idempotency_key: str = "",
+    attributes: Mapping[str, Any] | None = None,
+    occurred_at: datetime | None = None,
+    subject: str = "",
+    using: str | None = None,
+) -> Event | None:
+    """Store an event in the current transaction; it is delivered once, and only if, that commits.
+
+    Args:
+        event_type: the name of a declared event type.
+        data: what happened, as JSON values; ``Decimal`` and ``UUID`` become strings, aware datetimes and dates ISO
+            8601.
+        tenant_id: whose endpoints may get it; ``""`` is the global tenant.
+        application: the slug of the application whose catalog and endpoints are meant.
+        event_id: an id of :func:`~django_relay.deterministic_event_id`; the same id stores one event.
+        idempotency_key: up to 255 printable ASCII characters; the same key of a tenant stores one event.
+        attributes: values that endpoints' filters look at.
+        occurred_at: when it happened (aware); default now. The ``timestamp`` of the message.
+        subject: what it is about, such as ``billing.Invoice:42``.
+        using: the database alias; default the one that writes go to.
+
+    Returns:
+        The event; the first one if the same was emitted before; ``None`` while the kill switch is off.
+
+    Raises:
+        UnknownApplication, UnknownEventType, DeprecatedEventType: the catalog does not have it.
+        InvalidPayload: ``data`` is no JSON, too large, too deep, or not what the schema promises.
+        InvalidEvent: another argument cannot be used.
+        IdempotencyConflict: the key or id was used for something else.
+
+    Use :func:`emit_many` for a list, and :func:`emit_best_effort` after something that cannot be undone.
+    """
+    values = {key: value for key, value in locals().items() if key != "using"}
+    return emit_many([values], using=using)[0]
+
+
+def emit_many(events: Iterable[Mapping[str, Any]], *, using: str | None = None) -> list[Event | None]:
+    """Store many events in one INSERT; each is a mapping of :func:`emit`'s arguments.
+
+    Returns the events in the order given. Raises what :func:`emit` raises; then none of them is stored.
+    """
+    using = using or router.db_for_write(Event)
+    if not _enabled():
+        return [None for _ in events]
+    rows = [_build(**event, using=using) for event in events]
+    inserted = writing.insert_new(rows, using=using)
+    if inserted:
+        transaction.on_commit(functools.partial(wakeup.wake, using), using=using, robust=True)
+    return [row if row.pk in inserted else _first(row, using=using) for row in rows]
+
+
+async def aemit(event_type: str, data: Any, **arguments: Any) -> Event | None:
+    """Store an event from asynchronous code; takes, returns and raises what :func:`emit` does.
+
+    Django's transactions are synchronous: put the business change and :func:`emit` into one function run by
+    ``sync_to_async`` where both must commit together.
+    """
+    return await sync_to_async(emit)(event_type, data, **arguments)
+
+
+def emit_best_effort(event_type: str, data: Any, **arguments: Any) -> Event | None:
+    """Store an event if that is possible, and never raise: for facts that can no longer be undone.
+
+    What fails leaves the caller's transaction as it was and is kept as a ``PublishFailure``; if that fails too, it is
+    logged. Takes and returns what :func:`emit` does.
+    """
+    try:
+        with transaction.atomic(arguments.get("using") or router.db_for_write(Event)):
+            return emit(event_type, data, **arguments)
+    except Exception as error:  # noqa: BLE001 - that is its promise
+        frame = sys._getframe(1)
+        caller = f"{frame.f_globals.get('__name__', '')}:{frame.f_lineno}"
+        _keep_failure({"event_type": event_type, "data": data, **arguments}, error, caller)
+        return None
+
+
+def _enabled() -> bool:
+    switch: bool | str | Callable[[], bool] = conf.settings.ENABLED
+    if isinstance(switch, str):
+        switch = import_string(switch)
+    return bool(switch() if callable(switch) else switch)
+
+
+def _build(
+    *,
+    using: str,
+    event_type: str,
+    data: Any,
+    tenant_id: str = "",
+    application: str = "default",
+    event_id: str | None = None,
+    idempotency_key: str = "",
+    attributes: Mapping[str, Any] | None = None,
+    occurred_at: datetime | None = None,
+    subject: str = "",
+) -> Event:
+    entry = lookup.find(event_type, application=application, using=using)
+    payload = encode(data)
+    _check_schema(entry, payload)
+    now = timezone.now()
+    event = Event(
+        application_id=entry.application_id,
+        tenant_id=_text("tenant_id", tenant_id),
+        event_type=entry.name,
+        schema_version=entry.schema_version,
+        payload=payload,
+        payload_hash=hashlib.sha256(payload.encode()).hexdigest(),
+        attributes=filters.validate_attributes(attributes or {}),
+        idempotency_key=_key(idempotency_key),
+        occurred_at=now if occurred_at is None else _moment(occurred_at),
+        created_at=now,
+        subject=_text("subject", subject),
+    )
+    if event_id is not None:
+        event.id = _event_id(event_id)
+    return event
+
+
+def _event_id(value: object) -> str:
+    try:
+        ids.to_uuid(str(value), prefix="evt_")
+    except ValueError as error:
+        raise exceptions.InvalidEvent(
+            f"event_id must come from deterministic_event_id(). {error}", code="bad_event_id"
+        ) from error
+    return str(value)
+
+
+def _key(value: object) -> str:
+    if value == "" or (isinstance(value, str) and _KEY.fullmatch(value)):
+        return str(value)
+    raise exceptions.InvalidEvent("idempotency_key must be 1 to 255 printable ASCII characters.", code="bad_key")
+
+
+def _moment(value: object) -> datetime:
+    if isinstance(value, datetime) and timezone.is_aware(value):
+        return value
+    raise exceptions.InvalidEvent("occurred_at must be an aware datetime.", code="bad_occurred_at")
+
+
+def _text(name: str, value: object) -> str:
+    if not isinstance(value, str) or len(value) > 255 or not _storable(value):
+        raise exceptions.InvalidEvent(
+            f"{name} must be text of at most 255 characters, without NUL.", code=f"bad_{name}"
+        )
+    return value
+
+
+def _storable(text: str) -> bool:
+    return "\x00" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def encode(data: Any) -> str:
+    """Return ``data`` as the JSON text that is stored, signed and sent: UTF-8, compact, key order kept.
+
+    Raises:
+        InvalidPayload: not_serialisable, too_deep, or too_large.
+    """
+    _walk(data, conf.settings.MAX_PAYLOAD_DEPTH)
+    try:
+        text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_as_json)
+        size = len(text.encode())
+    except (TypeError, ValueError, RecursionError) as error:
+        raise exceptions.InvalidPayload(f"The data is not JSON: {error}") from error
+    if size > conf.settings.MAX_PAYLOAD_BYTES:
+        raise exceptions.InvalidPayload(
+            f"The data has {size} bytes; at most {conf.settings.MAX_PAYLOAD_BYTES} are allowed. "
+            "Send a reference instead.",
+            code="too_large",
+        )
+    return text
+
+
+def _walk(value: Any, depth: int) -> None:
+    if isinstance(value, str):
+        if "\x00" in value:
+            raise exceptions.InvalidPayload("The data holds a NUL character, which JSON receivers refuse.")
+        return
+    if not isinstance(value, dict | list | tuple):
+        return
+    if depth == 0:
+        raise exceptions.InvalidPayload(
+            f"The data is nested deeper than {conf.settings.MAX_PAYLOAD_DEPTH} levels (or contains itself).",
+            code="too_deep",
+        )
+    if isinstance(value, dict):
+        for key in value:
+            if not isinstance(key, str):
+                raise exceptions.InvalidPayload(f"The data has a key that is not text: {key!r:.100}.")
+            _walk(key, depth)
+        value = value.values()
+    for item in value:
+        _walk(item, depth - 1)
+
+
+def _as_json(value: Any) -> str:
+    match value:
+        case Decimal() if not value.is_finite():
+            raise TypeError("a Decimal that is not finite")
+        case Decimal() | UUID() | Promise():
+            return str(value)
+        case datetime() if timezone.is_naive(value):
+            raise TypeError("a naive datetime; make it aware")
+        case datetime() | date() | time():
+            return value.isoformat()
+    raise TypeError(f"{type(value).__name__} has no JSON form; convert it first")
+
+
+def _check_schema(entry: lookup.Entry, payload: str) -> None:
+    mode = conf.settings.SCHEMA_VALIDATION
+    if mode == "off" or entry.validator is None:
+        return
+    found = schemas.errors(entry.validator, json.loads(payload))
+    if not found:
+        return
+    message = f"The data of {entry.name} does not fit its schema: {'; '.join(found)}"
+    if mode == "block":
+        raise exceptions.InvalidPayload(message, code="schema_mismatch")
+    logger.warning(
+        "Emitted %s although its data does not fit its schema.",
+        entry.name,
+        extra={"event": "event.schema_mismatch", "event_type": entry.name},
+    )
+
+
+def _first(row: Event, *, using: str) -> Event:
+    """Return the event that stands in the way of ``row`` if it is the same one."""
+    same = models.Q(pk=row.pk)
+    if row.idempotency_key:
+        same |= models.Q(idempotency_key=row.idempotency_key)
+    found = Event.objects.using(using).filter(same, application_id=row.application_id, tenant_id=row.tenant_id)
+    first = found.first()
+    if first is None or (first.event_type, first.payload_hash) != (
+        row.event_type,
+        row.payload_hash,
+    ):
+        raise exceptions.IdempotencyConflict(
+            "The idempotency key or event id was already used for another event type or other data."
+        )
+    return first
+
+
+def _keep_failure(arguments: dict[str, Any], error: Exception, caller: str) -> None:
+    try:
+        try:
+            kept = json.loads(json.dumps(arguments, default=_as_json, allow_nan=False))
+            if not _storable(json.dumps(kept, ensure_ascii=False)) or "\\u0000" in json.dumps(kept):
+                raise ValueError
+        except (TypeError, ValueError, RecursionError):
+            kept = {"repr": ascii(arguments)[: conf.settings.MAX_PAYLOAD_BYTES]}
+        using = arguments.get("using") or router.db_for_write(PublishFailure)
+        with transaction.atomic(using):
+            PublishFailure.objects.using(using).create(
+                event_type=ascii(arguments["event_type"])[1:-1][:255],
+                tenant_id=ascii(arguments.get("tenant_id", ""))[1:-1][:255],
+                arguments=kept,
+                error=ascii(f"{type(error).__name__}: {error}")[1:-1],
+                caller=caller,
+            )
+    except Exception:
+        logger.exception(
+            "An event could not be stored, nor could its failure.",
+            extra={"event": "event.lost", "caller": caller},
+        )

@@ -1,0 +1,226 @@
+"""Step 5: what came back is recorded, and the decision applied, under the lease; one batch a transaction.
+
+Attempts are recorded always. A delivery changes only while its lease token is still the attempt's: a worker that lost
+its lease changes no delivery. Every delivery that becomes ``failed`` gets its DLQ entry in the same transaction.
+"""
+
+import logging
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+
+from django.db import transaction
+
+from django_relay import conf, signals
+from django_relay.models import Attempt, Delivery, DLQEntry, Endpoint, writing
+from django_relay.models.delivery import Lease
+from django_relay.rules import retries
+from django_relay.transport.base import Outcome
+
+logger = logging.getLogger(__name__)
+
+REDACTED = "[redacted]"
+_OURS = {
+    "webhook-id", "webhook-timestamp", "webhook-attempt", "content-type", "user-agent", "traceparent",
+}  # fmt: skip
+_SECRET_RESPONSE_HEADERS = {
+    "set-cookie",
+    "set-cookie2",
+    "authorization",
+    "proxy-authorization",
+    "www-authenticate",
+}
+_NOT_THE_RECEIVERS = {"local_error", "unknown"}
+_SUMMARY_CHARACTERS = 1_000
+
+
+@dataclass(slots=True)
+class Settled:
+    """One attempt and what was decided about it."""
+
+    lease: Lease
+    outcome: Outcome
+    decision: retries.Decision
+    row: Delivery | None
+    """The delivery as written; ``None`` when the lease was lost."""
+    next_attempt_at: datetime | None = None
+
+
+@writing.in_transaction
+def settle(results: Sequence[tuple[Lease, Outcome]], *, now: datetime, using: str) -> list[Settled]:
+    """Record each attempt and apply its decision where the lease is still ours; return what was done."""
+    ids = [lease.delivery.pk for lease, _outcome in results]
+    locked = Delivery.objects.using(using).filter(pk__in=ids).order_by("pk").select_for_update()
+    rows = {row.pk: row for row in locked}
+    settled = [_settle_one(lease, outcome, rows, now) for lease, outcome in results]
+    Attempt.objects.using(using).bulk_create([_attempt(item) for item in settled])
+    changed = [item.row for item in settled if item.row is not None]
+    if changed:
+        Delivery.objects.using(using).bulk_update(changed, _WRITTEN)
+    entries = [_dlq_entry(item, now) for item in settled if item.decision.action == "dead" and item.row]
+    DLQEntry.objects.using(using).bulk_create(entries)
+    _keep_health(settled, now=now, using=using)
+    transaction.on_commit(partial(_announce, settled, entries), using=using, robust=True)
+    return settled
+
+
+_WRITTEN = [
+    "state", "attempt_count", "next_attempt_at", "leased_at", "leased_until", "lease_token", "last_error",
+    "last_error_kind", "last_status_code", "last_response", "last_latency_ms", "completed_at", "updated_at",
+]  # fmt: skip
+
+
+def _settle_one(lease: Lease, outcome: Outcome, rows: dict[str, Delivery], now: datetime) -> Settled:
+    decision = _decide(lease, outcome, now)
+    row = rows.get(lease.delivery.pk)
+    if row is None or row.state != Delivery.State.PENDING or row.lease_token != lease.token:
+        return Settled(lease, outcome, decision, None)
+    row.release()
+    row.attempt_count = lease.delivery.attempt_count + 1
+    row.last_error, row.last_error_kind = _error(outcome), outcome.error_kind
+    row.last_status_code, row.last_latency_ms = outcome.status_code, outcome.duration_ms
+    row.last_response = _text(outcome.body)[:_SUMMARY_CHARACTERS]
+    row.updated_at = now
+    if decision.action == "retry":
+        row.next_attempt_at = now + timedelta(seconds=decision.delay_seconds)
+        return Settled(lease, outcome, decision, row, row.next_attempt_at)
+    delivered = decision.action == "delivered"
+    row.state = Delivery.State.DELIVERED if delivered else Delivery.State.FAILED
+    row.completed_at = now
+    return Settled(lease, outcome, decision, row)
+
+
+def _decide(lease: Lease, outcome: Outcome, now: datetime) -> retries.Decision:
+    headers = {name.lower(): value for name, value in outcome.headers}
+    return retries.decide(
+        status_code=outcome.status_code,
+        error_kind=outcome.error_kind,
+        attempt_number=lease.delivery.attempt_count + 1,
+        max_attempts=lease.delivery.max_attempts,
+        schedule=lease.delivery.endpoint.schedule,
+        policy=conf.settings.RETRY_POLICY,
+        retry_after=headers.get("retry-after"),
+        now=now,
+        retry_after_max_seconds=conf.settings.RETRY_AFTER_MAX_SECONDS,
+        jitter=conf.settings.RETRY_JITTER,
+        random=random.random(),  # noqa: S311 - spreads load, guards nothing
+    )
+
+
+def _attempt(item: Settled) -> Attempt:
+    outcome, delivery = item.outcome, item.lease.delivery
+    return Attempt(
+        id=outcome.request.id,
+        delivery=delivery,
+        number=delivery.attempt_count + 1,
+        trigger=delivery.trigger,
+        started_at=outcome.started_at,
+        duration_ms=outcome.duration_ms,
+        status_code=outcome.status_code,
+        error_kind=outcome.error_kind,
+        error=_error(outcome),
+        request_headers=[
+            [name, value if name.lower() in _OURS else REDACTED] for name, value in outcome.request.headers.items()
+        ],
+        response_headers=[
+            [_clean(name), REDACTED if name.lower() in _SECRET_RESPONSE_HEADERS else _clean(value)]
+            for name, value in outcome.headers
+        ],
+        response_body=_text(outcome.body),
+        remote_address=outcome.remote_address,
+        next_attempt_at=item.next_attempt_at,
+    )
+
+
+def _dlq_entry(item: Settled, now: datetime) -> DLQEntry:
+    delivery, outcome = item.lease.delivery, item.outcome
+    return DLQEntry(
+        delivery=delivery,
+        event=delivery.event,
+        endpoint=delivery.endpoint,
+        event_type=delivery.event.event_type,
+        tenant_id=delivery.tenant_id,
+        url=delivery.endpoint.url,
+        error=_error(outcome),
+        error_kind=outcome.error_kind,
+        attempt_count=delivery.attempt_count + 1,
+        last_status_code=outcome.status_code,
+        failed_at=now,
+    )
+
+
+def _keep_health(settled: Sequence[Settled], *, now: datetime, using: str) -> None:
+    """Write when endpoints last succeeded and since when they only fail: one UPDATE for each kind, not for each row."""
+    succeeded = {item.lease.delivery.endpoint_id for item in settled if item.decision.action == "delivered"}
+    failed = {
+        item.lease.delivery.endpoint_id
+        for item in settled
+        if item.decision.action != "delivered" and item.outcome.error_kind not in _NOT_THE_RECEIVERS
+    } - succeeded
+    endpoints = Endpoint.objects.using(using)
+    if succeeded:
+        endpoints.filter(pk__in=succeeded).update(last_success_at=now, failing_since=None)
+    if failed:
+        endpoints.filter(pk__in=failed, failing_since__isnull=True).update(failing_since=now)
+    gone = {
+        item.lease.delivery.endpoint_id: item.lease.delivery.endpoint
+        for item in settled
+        if item.decision.disable_endpoint
+    }
+    for endpoint in gone.values():
+        endpoint.disable(Endpoint.Reason.GONE, at=now)
+
+
+def _announce(settled: Sequence[Settled], entries: Sequence[DLQEntry]) -> None:
+    for item in settled:
+        _log(item)
+        if item.row is None:
+            continue
+        if item.decision.action == "delivered":
+            signals.delivery_succeeded.send_robust(Delivery, instance=item.row)
+        elif item.decision.action == "retry":
+            signals.delivery_failed.send_robust(Delivery, instance=item.row)
+    for entry in entries:
+        signals.delivery_dead_lettered.send_robust(DLQEntry, instance=entry)
+
+
+def _log(item: Settled) -> None:
+    delivery, outcome = item.lease.delivery, item.outcome
+    facts = {
+        "event": "delivery.attempted" if item.row is not None else "lease.lost",
+        "delivery_id": delivery.pk,
+        "event_id": delivery.event_id,
+        "event_type": delivery.event.event_type,
+        "endpoint_id": delivery.endpoint_id,
+        "tenant_id": delivery.tenant_id,
+        "attempt": delivery.attempt_count + 1,
+        "max_attempts": delivery.max_attempts,
+        "status_code": outcome.status_code,
+        "error_kind": outcome.error_kind,
+        "duration_ms": outcome.duration_ms,
+        "decision": item.decision.action,
+        "next_attempt_at": item.next_attempt_at,
+    }
+    logger.info(
+        "%(event)s %(delivery_id)s attempt %(attempt)s/%(max_attempts)s: %(status_code)s %(error_kind)s → %(decision)s",
+        facts,
+        extra=facts,
+    )
+
+
+def _error(outcome: Outcome) -> str:
+    if outcome.error_kind:
+        return _clean(outcome.error or outcome.error_kind)
+    succeeded = outcome.status_code is not None and 200 <= outcome.status_code < 300
+    return "" if succeeded else f"HTTP {outcome.status_code}"
+
+
+def _text(body: bytes) -> str:
+    return _clean(body.decode("utf-8", "replace"))
+
+
+def _clean(text: str) -> str:
+    """Replace what PostgreSQL's text cannot hold (NUL) or UTF-8 cannot (lone surrogates)."""
+    return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()

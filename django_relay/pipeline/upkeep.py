@@ -1,0 +1,155 @@
+"""What must be done now and then: retention, destroyed secrets, work stranded by deleted endpoints.
+
+Everything works in short batches, is safe to run anywhere at any time by several workers, and never touches what is
+pending or in the DLQ.
+"""
+
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+
+from django.db import models
+
+from django_relay import conf
+from django_relay.models import (
+    Attempt,
+    Delivery,
+    DLQEntry,
+    Event,
+    PublishFailure,
+    SigningSecret,
+    WorkerPresence,
+    writing,
+)
+
+DLQ_RETENTION_DAYS_MIN = 30
+
+
+def tidy(*, now: datetime, using: str) -> dict[str, int]:
+    """Do one batch of every chore; return how many rows each touched."""
+    return {name: chore(now=now, using=using) for name, chore in CHORES.items()}
+
+
+def tidy_all(*, now: datetime, using: str) -> Iterator[tuple[str, int]]:
+    """Do every chore until nothing is left, yielding each batch's name and row count."""
+    for name, chore in CHORES.items():
+        while touched := chore(now=now, using=using):
+            yield name, touched
+
+
+@writing.in_transaction
+def cancel_stranded(*, now: datetime, using: str) -> int:
+    """Cancel pending deliveries of deleted endpoints, but not those with a request under way."""
+    stranded = (
+        Delivery.objects.using(using)
+        .pending()
+        .filter(
+            models.Q(leased_until__isnull=True) | models.Q(leased_until__lte=now),
+            endpoint__deleted_at__isnull=False,
+        )
+    )
+    batch = list(stranded.values_list("pk", flat=True)[: conf.settings.RETENTION_BATCH])
+    return (
+        Delivery.objects.using(using)
+        .pending()
+        .filter(models.Q(leased_until__isnull=True) | models.Q(leased_until__lte=now), pk__in=batch)
+        .update(
+            state=Delivery.State.CANCELLED,
+            completed_at=now,
+            updated_at=now,
+            lease_token=None,
+            leased_at=None,
+            leased_until=None,
+        )
+    )
+
+
+@writing.in_transaction
+def destroy_secrets(*, now: datetime, using: str) -> int:
+    """Delete signing secrets whose overlap is over."""
+    return _delete(SigningSecret.objects.using(using).expired(now))
+
+
+@writing.in_transaction
+def prune_attempts(*, now: datetime, using: str) -> int:
+    """Delete old attempts of settled deliveries that are not in the DLQ."""
+    old = now - timedelta(days=conf.settings.ATTEMPT_RETENTION_DAYS)
+    attempts = Attempt.objects.using(using).filter(started_at__lt=old)
+    kept = (
+        Delivery.objects.using(using)
+        .filter(pk=models.OuterRef("delivery_id"))
+        .filter(models.Q(state=Delivery.State.PENDING) | models.Exists(_entries_of("pk", using)))
+    )
+    return _delete(attempts.filter(~models.Exists(kept)))
+
+
+@writing.in_transaction
+def prune_deliveries(*, now: datetime, using: str) -> int:
+    """Delete old settled deliveries that are not in the DLQ, once their attempts are gone."""
+    old = now - timedelta(days=conf.settings.DELIVERY_RETENTION_DAYS)
+    deliveries = Delivery.objects.using(using).filter(created_at__lt=old, completed_at__lt=old)
+    attempts = Attempt.objects.using(using).filter(delivery_id=models.OuterRef("pk"))
+    replays = Delivery.objects.using(using).filter(replay_of_id=models.OuterRef("pk"), state=Delivery.State.PENDING)
+    return _delete(
+        deliveries.exclude(state=Delivery.State.PENDING).filter(
+            ~models.Exists(_entries_of("pk", using)),
+            ~models.Exists(attempts),
+            ~models.Exists(replays),
+        )
+    )
+
+
+@writing.in_transaction
+def prune_events(*, now: datetime, using: str) -> int:
+    """Delete old fanned-out events of which nothing is pending or in the DLQ."""
+    old = now - timedelta(days=conf.settings.EVENT_RETENTION_DAYS)
+    pending = Delivery.objects.using(using).pending().filter(event_id=models.OuterRef("pk"))
+    entries = DLQEntry.objects.using(using).filter(event_id=models.OuterRef("pk"))
+    return _delete(
+        Event.objects.using(using).settled_before(old).filter(~models.Exists(pending), ~models.Exists(entries))
+    )
+
+
+@writing.in_transaction
+def prune_dlq(*, now: datetime, using: str) -> int:
+    """Delete old DLQ entries, never younger than 30 days nor while their replay is under way."""
+    days = max(conf.settings.DLQ_RETENTION_DAYS, DLQ_RETENTION_DAYS_MIN)
+    replays = Delivery.objects.using(using).pending().filter(replay_of_id=models.OuterRef("delivery_id"))
+    return _delete(
+        DLQEntry.objects.using(using).filter(~models.Exists(replays), failed_at__lt=now - timedelta(days=days))
+    )
+
+
+@writing.in_transaction
+def prune_publish_failures(*, now: datetime, using: str) -> int:
+    """Delete old publish failures."""
+    old = now - timedelta(days=conf.settings.PUBLISH_FAILURE_RETENTION_DAYS)
+    return _delete(PublishFailure.objects.using(using).filter(created_at__lt=old))
+
+
+@writing.in_transaction
+def prune_presences(*, now: datetime, using: str) -> int:
+    """Delete the presences of workers that vanished."""
+    return _delete(WorkerPresence.objects.using(using).stale(now))
+
+
+CHORES: dict[str, Callable[..., int]] = {
+    "cancelled deliveries": cancel_stranded,
+    "signing secrets": destroy_secrets,
+    "DLQ entries": prune_dlq,
+    "attempts": prune_attempts,
+    "deliveries": prune_deliveries,
+    "events": prune_events,
+    "publish failures": prune_publish_failures,
+    "workers": prune_presences,
+}
+"""Every chore by what it touches, in an order in which each frees the next."""
+
+
+def _entries_of(outer: str, using: str) -> models.QuerySet[DLQEntry]:
+    return DLQEntry.objects.using(using).filter(delivery_id=models.OuterRef(outer))
+
+
+def _delete(rows: models.QuerySet[models.Model]) -> int:
+    batch = list(rows.values_list("pk", flat=True)[: conf.settings.RETENTION_BATCH])
+    deleted, _by_model = rows.model._default_manager.using(rows.db).filter(pk__in=batch).delete()
+    return deleted

@@ -1,0 +1,35 @@
+"""Wake the workers after a commit. A wake is a hint: one that is lost costs a poll interval, never an event."""
+
+import functools
+import logging
+from typing import Protocol
+
+from django.utils.module_loading import import_string
+
+from django_relay import conf
+
+logger = logging.getLogger(__name__)
+
+
+class Runner(Protocol):
+    """What makes the worker run: the seam behind the setting ``RUNNER``."""
+
+    def wake(self, using: str) -> None:
+        """See that a worker looks at the database ``using`` soon. Called after commit; may raise, which is logged."""
+
+
+def wake(using: str) -> None:
+    """Ask the configured runner to have a worker look for work. Never raises: the loop finds all work by itself."""
+    try:
+        _runner(conf.settings.RUNNER).wake(using)
+    except Exception:
+        logger.exception(
+            "The runner could not be woken; the next pass finds the work.",
+            extra={"event": "runner.wake_failed"},
+        )
+
+
+@functools.lru_cache(maxsize=8)
+def _runner(path: str) -> Runner:
+    runner: Runner = import_string(path)()
+    return runner

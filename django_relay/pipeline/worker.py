@@ -1,0 +1,231 @@
+"""The loop that calls the steps in order; nothing else.
+
+One thread owns the database, the transport does the waiting.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Self
+
+from django.db import DatabaseError, DataError, IntegrityError, connections
+from django.utils.module_loading import import_string
+
+from django_relay import conf, exceptions
+from django_relay.models import SigningSecret
+from django_relay.models.clock import DatabaseClock
+from django_relay.models.delivery import Lease
+from django_relay.pipeline import attempts, fan_out, leases, settlement, upkeep
+from django_relay.transport.base import Outcome, Transport
+
+logger = logging.getLogger(__name__)
+
+_UPKEEP_SECONDS = 60.0
+_HEARTBEAT_SECONDS = 2.0
+_SHORTEST_PAUSE_SECONDS = 0.02
+_DATABASE_PAUSE_SECONDS = 1.0
+_last_upkeep = {"at": float("-inf")}  # per process: passes are short, upkeep is rare
+
+
+@dataclass
+class Turn:
+    """What one turn of the loop did."""
+
+    fanned_out: int = 0
+    leased: int = 0
+    settled: list[settlement.Settled] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.fanned_out or self.leased or self.settled)
+
+
+class Worker:
+    """Moves what is due: fan out, lease, attempt, settle. As a context manager it closes its transport at the end.
+
+    Args:
+        using: the database alias.
+        transport: what sends; default the setting ``TRANSPORT``.
+        clock: gives the current time; default the database's.
+    """
+
+    def __init__(
+        self,
+        *,
+        using: str,
+        transport: Transport | None = None,
+        clock: Callable[[], datetime] | None = None,
+    ) -> None:
+        self.using = using
+        self.transport: Transport = transport or import_string(conf.settings.TRANSPORT)()
+        self.clock = clock or DatabaseClock(using)
+        self.stopping = threading.Event()
+        self.idle = False
+        """Whether the last turn found nothing to do and nothing is in flight."""
+        self._leases: dict[str, Lease] = {}
+        self._unsettled: list[tuple[Lease, Outcome]] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.transport.close()
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests are open."""
+        return self.transport.in_flight
+
+    def stop(self) -> None:
+        """Claim nothing more and begin no request from now on. Safe in a signal handler."""
+        self.stopping.set()
+        self.transport.stop()
+        self.transport.wake()
+
+    def run(
+        self,
+        *,
+        until: Callable[[], bool] = lambda: False,
+        heartbeat: Callable[[int], None] = lambda in_flight: None,
+    ) -> None:
+        """Turn until :meth:`stop` is called or ``until`` says so; call :meth:`finish` afterwards.
+
+        ``heartbeat`` is called with the number of requests in flight, about every two seconds. A database that fails is
+        waited for.
+
+        Raises:
+            RelayConfigurationError: the signing secrets cannot be read with the configured keys.
+        """
+        check_keys(using=self.using)
+        pause, beat_at = 0.0, float("-inf")
+        while not self.stopping.is_set() and not until():
+            try:
+                if time.monotonic() - beat_at > _HEARTBEAT_SECONDS:
+                    heartbeat(self.in_flight)
+                    beat_at = time.monotonic()
+                self._upkeep()
+                turn = self.run_once(wait_seconds=pause)
+            except DatabaseError as error:
+                self._wait_for_database(error)
+                continue
+            self.idle = not turn and not self.in_flight
+            longest = float(conf.settings.POLL_SECONDS)
+            pause = 0.0 if turn else min(max(2 * pause, _SHORTEST_PAUSE_SECONDS), longest)
+
+    def run_once(self, *, wait_seconds: float = 0.0) -> Turn:
+        """Do one turn: fan out, lease and submit what is due, wait for outcomes, settle those there are."""
+        turn = Turn()
+        if not self.stopping.is_set():
+            turn.fanned_out = fan_out.expand(conf.settings.FAN_OUT_BATCH, now=self.clock(), using=self.using)
+            turn.leased = self._claim()
+        busy = turn.fanned_out or turn.leased
+        self._collect(0.0 if busy else wait_seconds)
+        turn.settled = self._settle()
+        return turn
+
+    def finish(self) -> None:
+        """Wait for what is in flight (each request ends by its deadline) and settle it; nothing new is claimed."""
+        while self._leases or self._unsettled:
+            self._collect(1.0)
+            try:
+                self._settle()
+            except DatabaseError as error:
+                self._wait_for_database(error)
+
+    def _claim(self) -> int:
+        free = conf.settings.MAX_IN_FLIGHT - self.in_flight
+        found = leases.claim(free, now=self.clock(), using=self.using)
+        if self.stopping.is_set():
+            leases.give_back(found, using=self.using)
+            return 0
+        for lease in found:
+            self._begin(lease)
+        return len(found)
+
+    def _begin(self, lease: Lease) -> None:
+        now = self.clock()
+        if lease.lost_at is not None:
+            outcome = attempts.not_made(
+                lease.delivery,
+                kind="unknown",
+                error="The worker that made this attempt vanished; whether the receiver got it is not known.",
+                at=lease.lost_at,
+            )
+            self._unsettled.append((lease, outcome))
+            return
+        try:
+            request = attempts.prepare(lease.delivery, now=now)
+        except Exception as error:
+            logger.exception(
+                "An attempt could not be prepared.",
+                extra={"event": "attempt.not_prepared", "delivery_id": lease.delivery.pk},
+            )
+            message = str(error) if isinstance(error, exceptions.RelayError) else type(error).__name__
+            outcome = attempts.not_made(lease.delivery, kind="local_error", error=message, at=now)
+            self._unsettled.append((lease, outcome))
+            return
+        self._leases[request.id] = lease
+        self.transport.submit(request)
+
+    def _collect(self, timeout: float) -> None:
+        for outcome in self.transport.completed(0.0 if self._unsettled else timeout):
+            self._unsettled.append((self._leases.pop(outcome.request.id), outcome))
+
+    def _settle(self) -> list[settlement.Settled]:
+        unsent = [item for item in self._unsettled if item[1].error_kind == "not_sent"]
+        if unsent:
+            leases.give_back([lease for lease, _outcome in unsent], using=self.using)
+            self._unsettled = [item for item in self._unsettled if item[1].error_kind != "not_sent"]
+        if not self._unsettled:
+            return []
+        try:
+            settled = settlement.settle(self._unsettled, now=self.clock(), using=self.using)
+        except (DataError, IntegrityError):
+            settled = self._settle_one_by_one()
+        self._unsettled = []
+        return settled
+
+    def _settle_one_by_one(self) -> list[settlement.Settled]:
+        """Settle a batch that the database refused, so that one bad row holds up no other; its lease then runs out."""
+        settled = []
+        for item in self._unsettled:
+            try:
+                settled += settlement.settle([item], now=self.clock(), using=self.using)
+            except (DataError, IntegrityError):
+                logger.exception(
+                    "An attempt could not be recorded.",
+                    extra={"event": "attempt.not_recorded", "delivery_id": item[0].delivery.pk},
+                )
+        return settled
+
+    def _upkeep(self) -> None:
+        if time.monotonic() - _last_upkeep["at"] > _UPKEEP_SECONDS:
+            _last_upkeep["at"] = time.monotonic()
+            upkeep.tidy(now=self.clock(), using=self.using)
+
+    def _wait_for_database(self, error: DatabaseError) -> None:
+        logger.error("The database failed; trying again: %s", error, extra={"event": "worker.database_failed"})
+        connections[self.using].close()
+        time.sleep(_DATABASE_PAUSE_SECONDS)
+
+
+def check_keys(*, using: str) -> None:
+    """Refuse to start when none of the newest signing secrets opens: the configured keys are the wrong ones.
+
+    Raises:
+        RelayConfigurationError: the keys are missing, malformed, or open nothing.
+    """
+    newest = list(SigningSecret.objects.using(using).order_by("-created_at")[:10])
+    for secret in newest:
+        try:
+            _key = secret.key
+        except exceptions.DecryptionError as error:
+            unreadable = error
+        else:
+            return
+    if newest:
+        raise exceptions.RelayConfigurationError(
+            f"ENCRYPTION_KEYS opens none of the newest signing secrets; nothing is sent. {unreadable}"
+        )

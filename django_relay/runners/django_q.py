@@ -1,0 +1,169 @@
+"""The default runner: resident passes of the worker loop in django-q2 workers.
+
+A *pass* is one django-q2 task that runs the loop for ``PASS_SECONDS`` and puts its successor into the queue shortly
+before it ends. A task carries no data, it only says "work": the tables hold all truth, so a lost, late or repeated task
+loses and repeats nothing. At most ``PASSES`` passes claim at once, over all machines; ``post_spawn`` and a one-minute
+Schedule see that there is one.
+"""
+
+import logging
+import threading
+import time
+from typing import Any
+
+from django.core.checks import CheckMessage, Warning  # noqa: A004 - Django's own name
+from django.db import router
+from django.utils import timezone
+from django_q import signals as q_signals
+from django_q.conf import Conf
+from django_q.models import Schedule
+from django_q.tasks import async_task
+
+from django_relay import conf
+from django_relay.models import Event, WorkerPresence, writing
+from django_relay.models.endpoint import MAX_TIMEOUT_SECONDS
+from django_relay.pipeline.worker import Worker
+from django_relay.runners import inline, presence
+
+logger = logging.getLogger(__name__)
+
+RUNNER = "django_q"
+PASS = f"{__name__}.run_pass"
+TEND = f"{__name__}.tend"
+_SCHEDULE_NAME = "django_relay"
+_LOOK_SECONDS = 5.0
+_HANDOVER_SECONDS = 0.3
+_ADMISSION_SECONDS = 2.0
+_MARGIN_SECONDS = 15.0
+
+
+class DjangoQRunner:
+    """Puts a pass into the queue when no worker was seen alive; looked up at most once in five seconds a process."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._looked_at = float("-inf")
+
+    def wake(self, using: str) -> None:
+        """See that a pass runs. Called after commit: the broker is never touched inside the caller's transaction."""
+        with self._lock:
+            if time.monotonic() - self._looked_at < _LOOK_SECONDS and not Conf.SYNC:
+                return
+            self._looked_at = time.monotonic()
+        if not WorkerPresence.objects.using(using).alive(timezone.now()):
+            enqueue()
+
+    def check(self) -> list[CheckMessage]:
+        """Warn of a django-q2 configuration in which passes and tasks get in each other's way."""
+        found: list[CheckMessage] = []
+        if conf.settings.Q_CLUSTER_NAME is None and Conf.WORKERS <= conf.settings.PASSES:
+            found.append(
+                Warning(
+                    f"Passes take all {Conf.WORKERS} workers of the django-q2 cluster; other jobs wait behind them.",
+                    hint="Raise Q_CLUSTER['workers'] above DJANGO_RELAY['PASSES'], or name a cluster of their own in "
+                    "DJANGO_RELAY['Q_CLUSTER_NAME'] and Q_CLUSTER['ALT_CLUSTERS'].",
+                    id="django_relay.W010",
+                )
+            )
+        if Conf.RETRY is not None and pass_timeout() >= Conf.RETRY:
+            found.append(
+                Warning(
+                    f"Q_CLUSTER['retry'] is {Conf.RETRY} s, but a pass may take {pass_timeout()} s.",
+                    hint=f"Set Q_CLUSTER['retry'] above {pass_timeout()}.",
+                    id="django_relay.W011",
+                )
+            )
+        return found
+
+
+def connect() -> None:
+    """Hear when django-q2 starts a worker process."""
+    q_signals.post_spawn.connect(_worker_spawned, dispatch_uid="django_relay.post_spawn")
+
+
+def enqueue() -> None:
+    """Put a pass into the queue. A broker that fails is logged: the next wake, spawn or minute tries again."""
+    try:
+        async_task(PASS, q_options=_options("django_relay pass"))
+    except Exception:
+        logger.exception("No pass could be queued.", extra={"event": "runner.enqueue_failed"})
+
+
+def tend() -> None:
+    """See that enough passes run; the one-minute Schedule calls it."""
+    using = router.db_for_write(Event)
+    alive = WorkerPresence.objects.using(using).filter(runner=RUNNER).alive(timezone.now())
+    for _missing in range(conf.settings.PASSES - len(alive)):
+        enqueue()
+
+
+def run_pass() -> None:
+    """Run the worker loop for ``PASS_SECONDS``, unless enough passes run already; then hand over to a successor."""
+    using = router.db_for_write(Event)
+    if Conf.SYNC:
+        inline.InlineRunner().wake(using)
+        return
+    row = _admit(using)
+    if row is None:
+        return
+    ends_at = time.monotonic() + conf.settings.PASS_SECONDS
+    with Worker(using=using) as worker:
+        try:
+            worker.run(
+                until=lambda: time.monotonic() >= ends_at - _HANDOVER_SECONDS,
+                heartbeat=lambda in_flight: presence.beat(row, in_flight, now=timezone.now()),
+            )
+            enqueue()
+            worker.run(until=lambda: time.monotonic() >= ends_at)
+            presence.release(row)
+            worker.finish()
+        finally:
+            presence.leave(row)
+
+
+def pass_timeout() -> int:
+    """Return after how many seconds django-q2 may take a pass for hung: its time, the longest attempt, a margin."""
+    return int(conf.settings.PASS_SECONDS + MAX_TIMEOUT_SECONDS + _MARGIN_SECONDS)
+
+
+def _admit(using: str) -> WorkerPresence | None:
+    """Return a place among the ``PASSES``, waiting a moment for a predecessor that is about to release its own."""
+    gives_up_at = time.monotonic() + _ADMISSION_SECONDS
+    while True:
+        row = presence.enter(RUNNER, now=timezone.now(), using=using, at_most=conf.settings.PASSES)
+        if row is not None or time.monotonic() >= gives_up_at:
+            return row
+        time.sleep(0.1)
+
+
+def _options(name: str) -> dict[str, Any]:
+    options = {"task_name": name, "save": False, "ack_failure": True, "timeout": pass_timeout()}
+    if conf.settings.Q_CLUSTER_NAME is not None:
+        options["cluster"] = conf.settings.Q_CLUSTER_NAME
+    return options
+
+
+def _worker_spawned(**kwargs: Any) -> None:
+    """Start passes when the cluster that runs them starts. django-q2 sends by ``send``: never raise into it."""
+    if (conf.settings.Q_CLUSTER_NAME or Conf.PREFIX) != Conf.CLUSTER_NAME:
+        return
+    try:
+        _ensure_schedule(using=router.db_for_write(Schedule))
+        tend()
+    except Exception:
+        logger.exception("No pass could be started.", extra={"event": "runner.spawn_failed"})
+
+
+@writing.in_transaction
+def _ensure_schedule(*, using: str) -> None:
+    schedules = Schedule.objects.using(using).filter(func=TEND)
+    if not schedules.exists():
+        schedules.create(
+            name=_SCHEDULE_NAME,
+            func=TEND,
+            schedule_type=Schedule.MINUTES,
+            minutes=1,
+            repeats=-1,
+            cluster=conf.settings.Q_CLUSTER_NAME,
+            kwargs=repr({"q_options": {"save": False, "ack_failure": True}}),
+        )

@@ -1,0 +1,45 @@
+"""Presence rows: how running workers are counted and seen."""
+
+import os
+import platform
+from datetime import datetime
+
+from django.db import connections, models
+
+from django_relay.models import Application, WorkerPresence, writing
+
+
+@writing.in_transaction
+def enter(runner: str, *, now: datetime, using: str, at_most: int | None = None) -> WorkerPresence | None:
+    """Say that this process works now; ``None`` if ``at_most`` workers of this runner are alive already.
+
+    Entries are serialised by a row lock, so that two processes never take the same last place.
+    """
+    if at_most is not None:
+        no_key = connections[using].features.has_select_for_no_key_update
+        applications = Application.objects.using(using).order_by("pk").select_for_update(no_key=no_key)
+        applications.first()
+        if len(WorkerPresence.objects.using(using).filter(runner=runner).alive(now)) >= at_most:
+            return None
+    return WorkerPresence.objects.using(using).create(
+        runner=runner, hostname=platform.node(), pid=os.getpid(), started_at=now, seen_at=now
+    )
+
+
+def beat(presence: WorkerPresence, in_flight: int, *, now: datetime) -> None:
+    """Say that this worker is still there."""
+    _rows(presence).update(seen_at=now, in_flight=in_flight)
+
+
+def release(presence: WorkerPresence) -> None:
+    """Say that this worker claims nothing more, so that a successor may."""
+    _rows(presence).update(claiming=False)
+
+
+def leave(presence: WorkerPresence) -> None:
+    """Say that this worker is gone."""
+    _rows(presence).delete()
+
+
+def _rows(presence: WorkerPresence) -> models.QuerySet[WorkerPresence]:
+    return WorkerPresence.objects.using(presence._state.db).filter(pk=presence.pk)
