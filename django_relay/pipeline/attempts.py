@@ -58,15 +58,12 @@ def _request(delivery: Delivery, *, headers: dict[str, str], body: bytes) -> bas
 
 def _message(delivery: Delivery) -> envelopes.Message:
     event = delivery.event
-    application = event.application.slug
     return envelopes.Message(
         event_id=event.pk,
         event_type=event.event_type,
         occurred_at=event.occurred_at,
         payload=event.payload,
         schema_version=event.schema_version,
-        application=application,
-        tenant_id=event.tenant_id,
         subject=event.subject,
-        source=conf.settings.CLOUDEVENTS_SOURCE or f"/django_relay/{application}",
+        source=conf.settings.CLOUDEVENTS_SOURCE or f"/django_relay/{event.application.slug}",
     )

@@ -32,8 +32,6 @@ class Message:
     """The JSON text of the event's data, exactly as stored."""
     schema_version: str
     """Empty when the event type has none."""
-    application: str
-    tenant_id: str
     subject: str
     """The originating row, such as "shop.Order:42"; may be empty."""
     source: str

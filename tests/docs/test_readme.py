@@ -105,12 +105,11 @@ class Project:
 
                 file.write(f"\nDATABASES = {{'default': {database(database_url)!r}}}\n")
 
-    def run(self, *arguments: str, input: str = "") -> str:
+    def run(self, *arguments: str) -> str:
         done = subprocess.run(
             [sys.executable, *arguments],
             cwd=self.folder,
             env=self.environment,
-            input=input,
             capture_output=True,
             text=True,
             timeout=120,

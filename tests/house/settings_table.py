@@ -1,6 +1,7 @@
 """The README's table of settings, made from ``conf.Settings``; ``python -m tests.house.settings_table`` writes it."""
 
 import ast
+import itertools
 import re
 from pathlib import Path
 
@@ -14,7 +15,7 @@ def render() -> str:
     tree = ast.parse((ROOT / "django_relay" / "conf.py").read_text())
     body = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Settings").body
     rows = ["| setting | default | meaning |", "|---|---|---|"]
-    for setting, text in zip(body, body[1:], strict=False):
+    for setting, text in itertools.pairwise(body):
         if isinstance(setting, ast.AnnAssign) and isinstance(text, ast.Expr):
             default = ast.unparse(setting.value).replace("types.MappingProxyType({})", "{}")
             default = re.sub(r"(\d)_(?=\d)", r"\1", default)

@@ -15,8 +15,6 @@ MESSAGE = envelopes.Message(
     occurred_at=datetime(2026, 11, 22, 10, 30, tzinfo=UTC),
     payload='{"amount":1.50,"b":9007199254740993,"a":"é"}',
     schema_version="",
-    application="default",
-    tenant_id="t1",
     subject="shop.Invoice:42",
     source="/django-relay/default",
 )

@@ -196,7 +196,7 @@ class TestErrors:
         validator = schemas.compile({"pattern": pattern})
         began = time.perf_counter()
         assert schemas.errors(validator, "a" * 40 + "!")
-        assert time.perf_counter() - began < 1
+        assert time.perf_counter() - began < 2
 
     def test_a_validator_may_be_shared_by_threads(self):
         validator = schemas.compile(INVOICE)
