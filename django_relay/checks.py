@@ -38,7 +38,7 @@ def register() -> None:
     checks.register(check_keys, Tags.security)
     checks.register(check_catalog, Tags.models)
     checks.register(check_seams, Tags.compatibility)
-    checks.register(check_database, Tags.database)
+    checks.register(check_database, Tags.compatibility)
     checks.register(check_deployment, Tags.security, deploy=True)
 
 

@@ -1,8 +1,8 @@
 """One strict URL parser and one address policy, for saving an endpoint and again for connecting to it.
 
-What the parser does not understand completely it refuses: a URL that two parsers read differently is how a check is passed
-with one host and a connection made to another. The address tables are our own and not ``ipaddress.is_global``, whose
-answer changes with the patch release of Python.
+What the parser does not understand completely it refuses: a URL that two parsers read differently is how a check is
+passed with one host and a connection made to another. The address tables are our own and not ``ipaddress.is_global``,
+whose answer changes with the patch release of Python.
 """
 
 import functools
@@ -156,7 +156,6 @@ def parse(url: object, *, allow_http: bool = False, allowed_networks: Sequence[s
         UnsafeURL: with the code ``wrong_type``, ``too_long``, ``malformed_url``, ``scheme``, ``userinfo``,
             ``non_ascii_host``, ``malformed_host``, ``bad_port``, ``port_not_allowed``, ``noncanonical_ip``,
             ``private_name`` or ``address_not_public``.
-
     """
     if not isinstance(url, str):
         raise UnsafeURL(f"A URL must be text, not {type(url).__name__}.", code="wrong_type")
@@ -178,7 +177,6 @@ def check(address: str, *, allowed_networks: Sequence[str] = ()) -> None:
 
     Raises:
         UnsafeURL: with the code ``address_not_public``.
-
     """
     if is_forbidden(address, allowed_networks=allowed_networks):
         raise UnsafeURL(f"{address} is not a public address.", code="address_not_public")

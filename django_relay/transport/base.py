@@ -54,7 +54,8 @@ ERROR_KINDS = {
     "bad_response": "What came back is not HTTP.",
     "address_not_public": "The host resolves to an address that policy forbids; nothing was connected to.",
     "unsafe_url": "The URL itself is not (or no longer) allowed; nothing was connected to.",
-    "local_error": "Our own side failed (no file descriptor, no memory, a broken resolver or secret); says nothing about the receiver.",
+    "local_error": "Our own side failed (no file descriptor, no memory, a broken resolver or secret); says nothing "
+    "about the receiver.",
     "not_sent": "The transport was told to stop before the request began; not an attempt.",
     "unknown": "The worker that held the lease vanished; whether the receiver got the request is not known.",
 }
@@ -62,7 +63,7 @@ ERROR_KINDS = {
 
 
 class Transport(Protocol):
-    """What sends HTTP. Thread-safe only as far as said: one thread submits and collects; any thread may :meth:`wake`."""
+    """What sends HTTP. One thread submits and collects; any thread may :meth:`wake`; nothing else is thread-safe."""
 
     @property
     def in_flight(self) -> int:

@@ -53,7 +53,6 @@ class Pinned(urllib3.connection.HTTPConnection):
         Raises:
             UnsafeURL: if policy forbids the address.
             OSError: if that fails.
-
         """
         super().connect()
         self.phase = "ready"
@@ -75,7 +74,9 @@ class Connections:
         self._idle: OrderedDict[_Key, deque[Pinned]] = OrderedDict()
         self._count = 0
 
-    def take(self, target: Target, found: Iterable[str], *, tenant_id: str, context: ssl.SSLContext | None) -> Pinned | None:
+    def take(
+        self, target: Target, found: Iterable[str], *, tenant_id: str, context: ssl.SSLContext | None
+    ) -> Pinned | None:
         """Return an idle connection of the tenant to one of these addresses that is still open, if there is one."""
         for address in found:
             key = (tenant_id, target.origin, address, context)

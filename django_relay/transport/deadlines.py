@@ -1,7 +1,7 @@
 """A wall-clock end for blocking socket work: one thread that shuts down the sockets of whoever is too late.
 
-Time-outs of Python's sockets are per operation, so one byte each half second defeats them. Shutting the socket down frees
-a thread from whatever it is doing with it, also inside a TLS handshake.
+Time-outs of Python's sockets are per operation, so one byte each half second defeats them. Shutting the socket down
+frees a thread from whatever it is doing with it, also inside a TLS handshake.
 """
 
 import contextlib
@@ -37,8 +37,8 @@ class Guard:
         Raises:
             TimeoutError: if the deadline has passed.
         """
-        # A descriptor of our own: wrapping in TLS detaches the socket's, and closing one must never leave us with a number
-        # that has meanwhile become another connection's.
+        # A descriptor of our own: wrapping in TLS detaches the socket's, and closing one must never leave us with a
+        # number that has meanwhile become another connection's.
         handle = socket.fromfd(sock.fileno(), sock.family, sock.type)
         with self._lock:
             previous, self._handle = self._handle, handle

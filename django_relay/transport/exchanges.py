@@ -1,7 +1,8 @@
 """One request and its response over requests' transport adapter, with connections and a reader of our own.
 
-requests' and urllib3's own way from :class:`requests.PreparedRequest` to the wire quotes the path again, adds headers, follows
-``Content-Encoding``, trusts the environment, and writes the URL to its logs. The adapter has hooks for all of it.
+requests' and urllib3's own way from :class:`requests.PreparedRequest` to the wire quotes the path again, adds headers,
+follows ``Content-Encoding``, trusts the environment, and writes the URL to its logs. The adapter has hooks for all of
+it.
 """
 
 import errno
@@ -70,22 +71,12 @@ class Exchange:
         return self.reply
 
     def _perform(self, data: bytes) -> None:
-        connection = self.connections.take(
-            self.target, self.addresses, tenant_id=self.tenant_id, context=self.context
-        )
-        if connection is not None:
-            connection.guard = self.guard
-            try:
-                self._serve(connection, data)
-            except (NoResponse, OSError):
-                if self.reply.has_begun or self.guard.is_over:
-                    raise
-                # It ended while it was idle; that says nothing about this request.
-            else:
-                return
-        self._serve(self._connect(), data)
-
-    def _serve(self, connection: Pinned, data: bytes) -> None:
+        connection = self.connections.take(self.target, self.addresses, tenant_id=self.tenant_id, context=self.context)
+        if connection is None:
+            connection = self._connect()
+        connection.guard = self.guard
+        # A kept connection may end just now, its end still on the way. Whether the receiver has read the request is not
+        # known then, so it is not sent again here: an attempt is one request.
         try:
             self._converse(connection, data)
             if self.reply.is_complete:

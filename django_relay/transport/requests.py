@@ -11,13 +11,14 @@ from django_relay.transport.base import Outcome, Request
 from django_relay.transport.connections import Connections
 from django_relay.transport.deadlines import Guard, Watchdog
 from django_relay.transport.exchanges import Adapter, Exchange, ExchangeFailed
-from django_relay.transport.resolver import LookUpFailed, Resolver
+from django_relay.transport.resolver import MAX_THREADS, LookUpFailed, Resolver
 from django_relay.transport.responses import Reply
 
 
 class RequestsTransport:
-    """Sends each request from a thread of its own; see :class:`~django_relay.transport.base.Transport` for the contract.
+    """Sends each request from a thread of its own.
 
+    The contract of its methods is :class:`~django_relay.transport.base.Transport`.
     Prefer :class:`~django_relay.transport.curl.CurlTransport` where thousands of requests a second matter.
     """
 
@@ -31,7 +32,7 @@ class RequestsTransport:
         self._adapter = Adapter()
         # More than there are threads, for there are more origins; well below a usual limit of 1,024 descriptors.
         self._connections = Connections(max_idle=4 * self._max_in_flight)
-        self._resolver = Resolver(max_threads=2 * self._max_in_flight)
+        self._resolver = Resolver(max_threads=max(MAX_THREADS, 2 * self._max_in_flight))
         self._watchdog = Watchdog()
 
     @property

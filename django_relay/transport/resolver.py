@@ -1,7 +1,7 @@
 """Look names up beside the caller, under a deadline, and check every answer.
 
-``getaddrinfo`` takes no deadline and cannot be interrupted, so each look-up has a thread of ours. Threads are bounded, and a
-tenant may hold only some of them: dead names of one delay nobody else's.
+``getaddrinfo`` takes no deadline and cannot be interrupted, so each look-up has a thread of ours. Threads are bounded,
+and a tenant may hold only some of them: dead names of one delay nobody else's.
 """
 
 import errno

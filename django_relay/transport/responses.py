@@ -35,8 +35,6 @@ class Reply:
     headers: tuple[tuple[str, str], ...] = ()
     body: bytes = b""
     remote_address: str = ""
-    has_begun: bool = False
-    """Something has come that was meant as an answer."""
     is_complete: bool = False
     """The response has ended where its framing says and nothing followed: the connection can serve another request."""
 
@@ -98,7 +96,6 @@ class Reader:
         line = self._file.readline(MAX_HEAD_BYTES)
         if not line:
             raise NoResponse
-        self._reply.has_begun = True
         match = _STATUS_LINE.fullmatch(line)
         if match is None:
             raise BadResponse("The first line is not a status line of HTTP/1.0 or HTTP/1.1.")
