@@ -127,7 +127,8 @@ class Settings:
         default = super().__getattribute__(name)
         if not name.isupper():
             return default
-        return getattr(django_settings, "DJANGO_RELAY", {}).get(name, default)
+        configured = getattr(django_settings, "DJANGO_RELAY", {})
+        return configured.get(name, default) if isinstance(configured, Mapping) else default  # else E001 says so
 
 
 settings = Settings()

@@ -22,7 +22,7 @@ is an :class:`~django_relay.transport.base.Outcome`, a value, and is never raise
     ├── UnknownApplication              unknown_application
     ├── DuplicateEventType              duplicate_event_type
     ├── IdempotencyConflict             idempotency_conflict
-    ├── NotReplayable                   already_replaying, discarded, endpoint_deleted, event_gone
+    ├── NotReplayable                   already_replaying, discarded, endpoint_deleted, …
     ├── DecryptionError                 decryption_failed
     └── VerificationError               missing_header, bad_timestamp, stale_timestamp, bad_signature, bad_body
     RelayConfigurationError (ImproperlyConfigured), outside the tree on purpose:

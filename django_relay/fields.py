@@ -7,6 +7,7 @@ copied to another row does not open.
 
 import base64
 import binascii
+import contextlib
 import hashlib
 import json
 import os
@@ -116,7 +117,11 @@ class Ciphertext(str):
 
 
 class _Decrypted:
-    """Reads an encrypted attribute: decrypts on demand and keeps nothing."""
+    """Reads an encrypted attribute: decrypts on demand and keeps nothing.
+
+    A value given to a stored row is sealed at once (Django's ``refresh_from_db`` gives one as well); a new row's is
+    sealed when it is saved, for only then its id is final.
+    """
 
     def __init__(self, field: "EncryptedField") -> None:
         self.field = field
@@ -130,6 +135,9 @@ class _Decrypted:
         return self.field.open(value, instance) if isinstance(value, Ciphertext) else value
 
     def __set__(self, instance: models.Model, value: Any) -> None:
+        if value is not None and not isinstance(value, Ciphertext) and not instance._state.adding:
+            with contextlib.suppress(TypeError, ValueError):  # no JSON: for the model's validation to refuse
+                value = self.field.seal(value, instance)
         instance.__dict__[self.field.attname] = value
 
 
@@ -235,17 +243,19 @@ def keys() -> dict[str, bytes]:
             )
         secret = str(django_settings.SECRET_KEY).encode()
         return {_DERIVED_KEY_ID: hashlib.sha256(b"django_relay.fields:" + secret).digest()}
+    if not isinstance(configured, Mapping):
+        raise exceptions.RelayConfigurationError("DJANGO_RELAY['ENCRYPTION_KEYS'] must be a dict.")
     return {key_id: _decode_key(key_id, text) for key_id, text in configured.items()}
 
 
-def _decode_key(key_id: str, text: str) -> bytes:
+def _decode_key(key_id: object, text: str) -> bytes:
     try:
         key = base64.b64decode(text, validate=True)
     except (TypeError, ValueError, binascii.Error):
         key = b""
-    if not _KEY_ID.fullmatch(str(key_id)) or len(key) != 32:
+    if not isinstance(key_id, str) or not _KEY_ID.fullmatch(key_id) or len(key) != 32:
         raise exceptions.RelayConfigurationError(
-            f"DJANGO_RELAY['ENCRYPTION_KEYS'][{key_id!r}]: the id must be 1 to 32 of A-Z a-z 0-9 _ -, "
+            f"DJANGO_RELAY['ENCRYPTION_KEYS'][{key_id!r}]: the id must be text of 1 to 32 of A-Z a-z 0-9 _ -, "
             "and the value the base64 of exactly 32 bytes."
         )
     return key

@@ -55,8 +55,11 @@ def _use(backend: str) -> None:
 @pytest.fixture(scope="session")
 def django_db_setup(django_test_environment, django_db_blocker, django_db_modify_db_settings):
     """Make the test database of both, whatever the tests' marks name."""
+    first = "sqlite" if "sqlite" in connections.settings["default"]["ENGINE"] else "postgres"
+    _use("sqlite")  # Django notes each database's name by alias: as it is now, so it must be at the end
     with django_db_blocker.unblock():
         made = setup_databases(verbosity=0, interactive=False, serialized_aliases=set())
+    _use(first)
     yield
     _use("sqlite")
     with django_db_blocker.unblock():

@@ -43,6 +43,7 @@ class _Snapshot:
 
 
 _snapshots: dict[str, _Snapshot] = {}
+_SHOWN_CHARACTERS = 128
 _RETRY_SECONDS = 1.0  # an unknown name makes us look again, but not more often than this
 
 
@@ -53,7 +54,10 @@ def find(name: str, *, application: str, using: str) -> Entry:
         UnknownApplication: no such application.
         UnknownEventType: neither code nor the database knows the type.
         DeprecatedEventType: the type takes no new events.
+        InvalidEventName: ``wrong_type``, the name is no text.
     """
+    if not isinstance(name, str):
+        raise exceptions.InvalidEventName("An event type's name must be text.", code="wrong_type")
     entry = _entry(_snapshot(using, conf.settings.CATALOG_REFRESH_SECONDS), application, name)
     if entry is None:
         snapshot = _snapshot(using, _RETRY_SECONDS)
@@ -93,7 +97,8 @@ def _unknown(snapshot: _Snapshot, application: str, name: str) -> exceptions.Rel
         return exceptions.UnknownApplication(f"There is no application {application!r}.")
     known = {entry for owner, entry in snapshot.entries if owner == application}
     known |= {item.name for item in registry.definitions() if item.application == application}
-    close = difflib.get_close_matches(str(name), known, n=1)
+    name = name[:_SHOWN_CHARACTERS]
+    close = difflib.get_close_matches(name, known, n=1)
     hint = f" Did you mean {close[0]}?" if close else " Declare it in an app's webhooks.py."
     return exceptions.UnknownEventType(f"There is no event type {name!r} in {application!r}.{hint}")
 

@@ -4,6 +4,7 @@ A faulty declaration does not stop Django from starting: it is kept as a :class:
 which the system checks report as errors, and the event type stays undeclared.
 """
 
+import json
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from django_relay import exceptions
-from django_relay.rules import event_names, schemas
+from django_relay.rules import event_names, schemas, texts
 
 
 @dataclass(frozen=True)
@@ -48,9 +49,10 @@ class WebhookDefinition:
         Raises:
             InvalidEventName: ``name`` or ``replaced_by`` is no event type's name.
             InvalidSchema: ``schema`` is not JSON Schema 2020-12, or needs a remote reference.
-            InvalidDefinition: the schema refuses the example, or the type replaces itself.
+            InvalidDefinition: the schema refuses the example, the type replaces itself, or a value cannot be stored.
         """
         event_names.validate_name(self.name)
+        self._check_storable()
         if self.replaced_by:
             event_names.validate_name(self.replaced_by)
             if self.replaced_by == self.name:
@@ -63,6 +65,25 @@ class WebhookDefinition:
             raise exceptions.InvalidDefinition(
                 f"The example of {self.name} does not fit its own schema: {'; '.join(found)}"
             )
+
+    def _check_storable(self) -> None:
+        for name, length in _LONGEST.items():
+            value = getattr(self, name)
+            if not isinstance(value, str) or len(value) > length or not texts.is_storable(value):
+                raise exceptions.InvalidDefinition(
+                    f"{self.name}: {name} must be text of at most {length} characters, without NUL."
+                )
+        for name in ("example", "metadata"):
+            value = getattr(self, name)
+            try:
+                json.dumps(value)
+            except (TypeError, ValueError, RecursionError) as error:
+                raise exceptions.InvalidDefinition(f"{self.name}: {name} is not JSON: {error}") from error
+            if not texts.is_storable_json(value):
+                raise exceptions.InvalidDefinition(f"{self.name}: {name} holds NUL, half of a surrogate pair or NaN.")
+
+
+_LONGEST = {"description": 10_000, "group": 128, "schema_version": 64, "version": 64, "application": 64}
 
 
 @dataclass(frozen=True)
@@ -83,10 +104,10 @@ class Registry:
 
     def add(self, definition: WebhookDefinition, *, place: str) -> None:
         """Take a declaration, or keep it as a fault."""
-        key = (definition.application, definition.name)
-        first = self.places.get(key, place)
         try:
             definition.check()
+            key = (definition.application, definition.name)
+            first = self.places.get(key, place)
             if first != place:
                 raise exceptions.DuplicateEventType(f"{definition.name} is declared twice; first at {first}.")
         except exceptions.RelayError as error:

@@ -14,7 +14,7 @@ from django_relay import conf, exceptions, signals
 from django_relay.fields import EncryptedField, PrefixedIdField
 from django_relay.models.application import Application
 from django_relay.models.signing_secret import SigningSecret
-from django_relay.rules import event_names, filters, headers, signing
+from django_relay.rules import event_names, filters, headers, signing, texts
 from django_relay.transport import addresses
 
 MAX_TIMEOUT_SECONDS = 30
@@ -69,12 +69,15 @@ class EndpointQuerySet(models.QuerySet["Endpoint"]):
         if owner is None:
             raise exceptions.UnknownApplication(f"There is no application {application!r}.")
         endpoint = self.model(application=owner, tenant_id=tenant_id, url=url, event_types=event_types, **values)
-        endpoint.full_clean()
-        if secret:
-            signing.validate_secret(secret)
+        # What must be unique or hold in a row is the database's to say, of the database that is written to.
+        endpoint.full_clean(validate_unique=False, validate_constraints=False)
+        try:
+            secret = signing.validate_secret(secret) if secret else signing.generate_secret()
+        except exceptions.InvalidSecret as error:
+            raise ValidationError({"secret": ValidationError(str(error), code=error.code)}) from error
         with transaction.atomic(self.db):
             endpoint.save(using=self.db, force_insert=True)
-            SigningSecret.objects.using(self.db).create(endpoint=endpoint, key=secret or signing.generate_secret())
+            SigningSecret.objects.using(self.db).create(endpoint=endpoint, key=secret)
         return endpoint
 
 
@@ -176,6 +179,8 @@ class Endpoint(models.Model):
             "headers": lambda: headers.validate(self.headers),
             "retry_schedule": lambda: _schedule(self.retry_schedule),
             "tenant_id": lambda: _tenant_id(self.tenant_id),
+            "description": lambda: _storable(self.description, "bad_description"),
+            "metadata": lambda: _storable(self.metadata, "bad_metadata"),
         }
         for name, check in checks.items():
             try:
@@ -219,7 +224,7 @@ class Endpoint(models.Model):
                 updated_at=now,
             )
         )
-        self.refresh_from_db()
+        self.refresh_from_db(fields=["enabled", "disabled_reason", "disabled_at", "failing_since", "updated_at"])
         return bool(changed)
 
     def soft_delete(self) -> None:
@@ -244,7 +249,10 @@ class Endpoint(models.Model):
 
         Raises:
             InvalidSecret: ``secret`` is malformed.
+            InvalidInput: ``endpoint_deleted``, a deleted endpoint has no secrets.
         """
+        if self.deleted_at is not None:
+            raise exceptions.InvalidInput("A deleted endpoint has no secrets.", code="endpoint_deleted")
         now = timezone.now()
         if overlap is None:
             overlap = timedelta(seconds=conf.settings.SECRET_OVERLAP_SECONDS)
@@ -252,7 +260,9 @@ class Endpoint(models.Model):
         using = self._state.db
         with transaction.atomic(using):
             rows = SigningSecret.objects.using(using)
-            rows.filter(endpoint=self, expires_at__isnull=True).update(expires_at=now + overlap)
+            rows.filter(
+                models.Q(expires_at__isnull=True) | models.Q(expires_at__gt=now + overlap), endpoint=self
+            ).update(expires_at=now + overlap)
             rows.create(endpoint=self, key=key)
         return key
 
@@ -308,6 +318,12 @@ def _schedule(value: object) -> list[float] | None:
 
 
 def _tenant_id(value: object) -> str:
-    if not isinstance(value, str) or "\x00" in value:
-        raise exceptions.InvalidInput("A tenant is named by text without NUL.", code="bad_tenant_id")
+    if not isinstance(value, str):
+        raise exceptions.InvalidInput("A tenant is named by text.", code="bad_tenant_id")
+    return str(_storable(value, "bad_tenant_id"))
+
+
+def _storable(value: object, code: str) -> object:
+    if not texts.is_storable_json(value):
+        raise exceptions.InvalidInput("NUL, halves of surrogate pairs and NaN cannot be stored.", code=code)
     return value

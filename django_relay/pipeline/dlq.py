@@ -26,7 +26,8 @@ def replay(entry: DLQEntry, *, actor: str = "", now: datetime | None = None) -> 
 
     Raises:
         NotReplayable: a replay is under way (``already_replaying``), the entry was ``discarded``, the endpoint is
-            deleted (``endpoint_deleted``), or the event is no longer stored (``event_gone``).
+            deleted (``endpoint_deleted``), or the event or the entry is no longer stored (``event_gone``,
+            ``entry_gone``).
     """
     using = entry._state.db or router.db_for_write(DLQEntry)
     delivery = _replay(entry.pk, now=now or timezone.now(), using=using)
@@ -65,7 +66,9 @@ def discard(entry: DLQEntry, *, actor: str = "", now: datetime | None = None) ->
 
 @writing.in_transaction
 def _replay(entry_id: str, *, now: datetime, using: str) -> Delivery:
-    entry = DLQEntry.objects.using(using).select_for_update().get(pk=entry_id)
+    entry = DLQEntry.objects.using(using).select_for_update().filter(pk=entry_id).first()
+    if entry is None:
+        raise exceptions.NotReplayable("The DLQ entry is no longer stored.", code="entry_gone")
     if entry.discarded_at is not None:
         raise exceptions.NotReplayable("The DLQ entry was discarded.", code="discarded")
     endpoint = Endpoint.objects.using(using).filter(pk=entry.endpoint_id, deleted_at__isnull=True).first()

@@ -26,7 +26,7 @@ from django_relay import conf, exceptions, ids
 from django_relay.catalog import lookup
 from django_relay.models import Event, PublishFailure, writing
 from django_relay.pipeline import wakeup
-from django_relay.rules import filters, schemas
+from django_relay.rules import filters, schemas, texts
 
 logger = logging.getLogger(__name__)
 
@@ -85,10 +85,20 @@ def emit_many(events: Iterable[Mapping[str, Any]], *, using: str | None = None) 
     if not _enabled():
         return [None for _ in events]
     rows = [_build(**event, using=using) for event in events]
+    if len(rows) < 2:
+        return [*_store(rows, using=using)]
+    with transaction.atomic(using):  # a conflict of one must undo the others
+        return [*_store(rows, using=using)]
+
+
+def _store(rows: list[Event], *, using: str) -> list[Event]:
     inserted = writing.insert_new(rows, using=using)
     if inserted:
         transaction.on_commit(functools.partial(wakeup.wake, using), using=using, robust=True)
-    return [row if row.pk in inserted else _first(row, using=using) for row in rows]
+    first_of_id: dict[str, Event] = {}
+    for row in rows:
+        first_of_id.setdefault(row.pk, row)
+    return [row if row.pk in inserted and first_of_id[row.pk] is row else _first(row, using=using) for row in rows]
 
 
 async def aemit(event_type: str, data: Any, **arguments: Any) -> Event | None:
@@ -181,15 +191,11 @@ def _moment(value: object) -> datetime:
 
 
 def _text(name: str, value: object) -> str:
-    if not isinstance(value, str) or len(value) > 255 or not _storable(value):
+    if not isinstance(value, str) or len(value) > 255 or not texts.is_storable(value):
         raise exceptions.InvalidEvent(
             f"{name} must be text of at most 255 characters, without NUL.", code=f"bad_{name}"
         )
     return value
-
-
-def _storable(text: str) -> bool:
-    return "\x00" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def encode(data: Any) -> str:
@@ -239,8 +245,12 @@ def _as_json(value: Any) -> str:
     match value:
         case Decimal() if not value.is_finite():
             raise TypeError("a Decimal that is not finite")
-        case Decimal() | UUID() | Promise():
+        case Decimal() | UUID():
             return str(value)
+        case Promise():
+            text = str(value)
+            _walk(text, 0)
+            return text
         case datetime() if timezone.is_naive(value):
             raise TypeError("a naive datetime; make it aware")
         case datetime() | date() | time():
@@ -282,14 +292,22 @@ def _first(row: Event, *, using: str) -> Event:
     return first
 
 
+def _described(value: object) -> str:
+    try:
+        return ascii(value)
+    except Exception:  # noqa: BLE001 - a repr may raise anything, and the other arguments are still worth keeping
+        return f"<{type(value).__name__} without a repr>"
+
+
 def _keep_failure(arguments: dict[str, Any], error: Exception, caller: str) -> None:
     try:
         try:
             kept = json.loads(json.dumps(arguments, default=_as_json, allow_nan=False))
-            if not _storable(json.dumps(kept, ensure_ascii=False)) or "\\u0000" in json.dumps(kept):
+            if not texts.is_storable_json(kept):
                 raise ValueError
         except (TypeError, ValueError, RecursionError):
-            kept = {"repr": ascii(arguments)[: conf.settings.MAX_PAYLOAD_BYTES]}
+            described = ", ".join(f"{name}={_described(value)}" for name, value in arguments.items())
+            kept = {"repr": described[: conf.settings.MAX_PAYLOAD_BYTES]}
         using = arguments.get("using") or router.db_for_write(PublishFailure)
         with transaction.atomic(using):
             PublishFailure.objects.using(using).create(

@@ -16,7 +16,7 @@ from django.db import transaction
 from django_relay import conf, signals
 from django_relay.models import Attempt, Delivery, DLQEntry, Endpoint, writing
 from django_relay.models.delivery import Lease
-from django_relay.rules import retries
+from django_relay.rules import retries, texts
 from django_relay.transport.base import Outcome
 
 logger = logging.getLogger(__name__)
@@ -55,12 +55,13 @@ def settle(results: Sequence[tuple[Lease, Outcome]], *, now: datetime, using: st
     locked = Delivery.objects.using(using).filter(pk__in=ids).order_by("pk").select_for_update()
     rows = {row.pk: row for row in locked}
     settled = [_settle_one(lease, outcome, rows, now) for lease, outcome in results]
-    Attempt.objects.using(using).bulk_create([_attempt(item) for item in settled])
+    # A batch whose commit went unanswered is settled again: what stands already is skipped.
+    writing.insert_new([_attempt(item) for item in settled], using=using)
     changed = [item.row for item in settled if item.row is not None]
     if changed:
         Delivery.objects.using(using).bulk_update(changed, _WRITTEN)
     entries = [_dlq_entry(item, now) for item in settled if item.decision.action == "dead" and item.row]
-    DLQEntry.objects.using(using).bulk_create(entries)
+    writing.insert_new(entries, using=using)
     _keep_health(settled, now=now, using=using)
     transaction.on_commit(partial(_announce, settled, entries), using=using, robust=True)
     return settled
@@ -125,7 +126,7 @@ def _attempt(item: Settled) -> Attempt:
             [name, value if name.lower() in _OURS else REDACTED] for name, value in outcome.request.headers.items()
         ],
         response_headers=[
-            [_clean(name), REDACTED if name.lower() in _SECRET_RESPONSE_HEADERS else _clean(value)]
+            [texts.cleaned(name), REDACTED if name.lower() in _SECRET_RESPONSE_HEADERS else texts.cleaned(value)]
             for name, value in outcome.headers
         ],
         response_body=_text(outcome.body),
@@ -212,15 +213,10 @@ def _log(item: Settled) -> None:
 
 def _error(outcome: Outcome) -> str:
     if outcome.error_kind:
-        return _clean(outcome.error or outcome.error_kind)
+        return texts.cleaned(outcome.error or outcome.error_kind)
     succeeded = outcome.status_code is not None and 200 <= outcome.status_code < 300
     return "" if succeeded else f"HTTP {outcome.status_code}"
 
 
 def _text(body: bytes) -> str:
-    return _clean(body.decode("utf-8", "replace"))
-
-
-def _clean(text: str) -> str:
-    """Replace what PostgreSQL's text cannot hold (NUL) or UTF-8 cannot (lone surrogates)."""
-    return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
+    return texts.cleaned(body.decode("utf-8", "replace"))

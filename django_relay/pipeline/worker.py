@@ -126,8 +126,12 @@ class Worker:
         return turn
 
     def finish(self) -> None:
-        """Wait for what is in flight (each request ends by its deadline) and settle it; nothing new is claimed."""
-        while self._leases or self._unsettled:
+        """Wait for what is in flight (each request ends by its deadline) and settle it; nothing new is claimed.
+
+        Gives up when the leases have ended, as after a database that does not come back: the work is another's then.
+        """
+        ends_at = time.monotonic() + conf.settings.LEASE_SECONDS
+        while (self._leases or self._unsettled) and time.monotonic() < ends_at:
             self._collect(1.0)
             try:
                 self._settle()
@@ -136,15 +140,17 @@ class Worker:
 
     def _claim(self) -> int:
         free = conf.settings.MAX_IN_FLIGHT - self.in_flight
+        ends_at = time.monotonic() + conf.settings.LEASE_SECONDS
         found = leases.claim(free, now=self.clock(), using=self.using)
         if self.stopping.is_set():
             leases.give_back(found, using=self.using)
             return 0
         for lease in found:
-            self._begin(lease)
+            self._begin(lease, ends_at)
         return len(found)
 
-    def _begin(self, lease: Lease) -> None:
+    def _begin(self, lease: Lease, ends_at: float) -> None:
+        """Hand a lease's attempt to the transport; ``ends_at`` is when the lease ends, by the monotonic clock."""
         now = self.clock()
         if lease.lost_at is not None:
             outcome = attempts.not_made(
@@ -164,6 +170,11 @@ class Worker:
             )
             message = str(error) if isinstance(error, exceptions.RelayError) else type(error).__name__
             outcome = attempts.not_made(lease.delivery, kind="local_error", error=message, at=now)
+            self._unsettled.append((lease, outcome))
+            return
+        if time.monotonic() + request.timeout_seconds > ends_at:
+            # This process stood still since its claim; another may be at it, or would be before the deadline.
+            outcome = attempts.not_made(lease.delivery, kind="not_sent", error="The lease ended too soon.", at=now)
             self._unsettled.append((lease, outcome))
             return
         self._leases[request.id] = lease

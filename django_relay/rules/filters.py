@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
 from django_relay import exceptions
+from django_relay.rules import texts
 
 Scalar: TypeAlias = str | int | float | bool
 NormalForm: TypeAlias = dict[str, list[Scalar]]
@@ -114,9 +115,4 @@ def _value_problem(value: object) -> str:
 def _text_problem(text: str, limit: int) -> str:
     if len(text) > limit:
         return f"is longer than {limit} characters"
-    # PostgreSQL stores neither of the two; SQLite does, and then cannot encode the second.
-    if "\0" in text:
-        return "holds a NUL"
-    if any("\ud800" <= character <= "\udfff" for character in text):
-        return "holds half of a surrogate pair"
-    return ""
+    return "" if texts.is_storable(text) else "holds a NUL or half of a surrogate pair"

@@ -13,7 +13,6 @@ from typing import Any
 
 from django.core.checks import CheckMessage, Warning  # noqa: A004 - Django's own name
 from django.db import router
-from django.utils import timezone
 from django_q import signals as q_signals
 from django_q.conf import Conf
 from django_q.models import Schedule
@@ -21,7 +20,9 @@ from django_q.tasks import async_task
 
 from django_relay import conf
 from django_relay.models import Event, WorkerPresence, writing
+from django_relay.models.clock import DatabaseClock
 from django_relay.models.endpoint import MAX_TIMEOUT_SECONDS
+from django_relay.models.worker_presence import ALIVE_SECONDS
 from django_relay.pipeline.worker import Worker
 from django_relay.runners import inline, presence
 
@@ -50,7 +51,7 @@ class DjangoQRunner:
             if time.monotonic() - self._looked_at < _LOOK_SECONDS and not Conf.SYNC:
                 return
             self._looked_at = time.monotonic()
-        if not WorkerPresence.objects.using(using).alive(timezone.now()):
+        if not WorkerPresence.objects.using(using).alive(DatabaseClock(using)()):
             enqueue()
 
     def check(self) -> list[CheckMessage]:
@@ -92,7 +93,7 @@ def enqueue() -> None:
 def tend() -> None:
     """See that enough passes run; the one-minute Schedule calls it."""
     using = router.db_for_write(Event)
-    alive = WorkerPresence.objects.using(using).filter(runner=RUNNER).alive(timezone.now())
+    alive = WorkerPresence.objects.using(using).filter(runner=RUNNER).alive(DatabaseClock(using)())
     for _missing in range(conf.settings.PASSES - len(alive)):
         enqueue()
 
@@ -106,19 +107,31 @@ def run_pass() -> None:
     row = _admit(using)
     if row is None:
         return
-    ends_at = time.monotonic() + conf.settings.PASS_SECONDS
     with Worker(using=using) as worker:
         try:
             worker.run(
-                until=lambda: time.monotonic() >= ends_at - _HANDOVER_SECONDS,
-                heartbeat=lambda in_flight: presence.beat(row, in_flight, now=timezone.now()),
+                until=_Handover(conf.settings.PASS_SECONDS),
+                heartbeat=lambda in_flight: presence.beat(row, in_flight, now=worker.clock()),
             )
-            enqueue()
-            worker.run(until=lambda: time.monotonic() >= ends_at)
             presence.release(row)
             worker.finish()
         finally:
             presence.leave(row)
+
+
+class _Handover:
+    """Says when a pass ends, and queues its successor shortly before, so that it is there by then."""
+
+    def __init__(self, seconds: float) -> None:
+        self._ends_at = time.monotonic() + seconds
+        self._is_queued = False
+
+    def __call__(self) -> bool:
+        now = time.monotonic()
+        if now >= self._ends_at - _HANDOVER_SECONDS and not self._is_queued:
+            self._is_queued = True
+            enqueue()
+        return now >= self._ends_at
 
 
 def pass_timeout() -> int:
@@ -127,13 +140,21 @@ def pass_timeout() -> int:
 
 
 def _admit(using: str) -> WorkerPresence | None:
-    """Return a place among the ``PASSES``, waiting a moment for a predecessor that is about to release its own."""
-    gives_up_at = time.monotonic() + _ADMISSION_SECONDS
-    while True:
-        row = presence.enter(RUNNER, now=timezone.now(), using=using, at_most=conf.settings.PASSES)
-        if row is not None or time.monotonic() >= gives_up_at:
-            return row
+    """Return a place among the ``PASSES``, or ``None`` once they are seen to be taken by passes that live.
+
+    A predecessor that is about to release its place is waited for. So is the row of a pass that was killed, which is
+    taken for alive for some seconds: a cluster that restarts sooner would else stand still until the next :func:`tend`.
+    """
+    clock = DatabaseClock(using)
+    began_at, before = time.monotonic(), presence.pulses(RUNNER, using=using)
+    while (row := presence.enter(RUNNER, now=clock(), using=using, at_most=conf.settings.PASSES)) is None:
+        waited = time.monotonic() - began_at
+        if waited >= _ADMISSION_SECONDS:
+            living = set(presence.pulses(RUNNER, using=using).items()) - set(before.items())
+            if len(living) >= conf.settings.PASSES or waited >= ALIVE_SECONDS + _ADMISSION_SECONDS:
+                return None
         time.sleep(0.1)
+    return row
 
 
 def _options(name: str) -> dict[str, Any]:
@@ -144,12 +165,15 @@ def _options(name: str) -> dict[str, Any]:
 
 
 def _worker_spawned(**kwargs: Any) -> None:
-    """Start passes when the cluster that runs them starts. django-q2 sends by ``send``: never raise into it."""
-    if (conf.settings.Q_CLUSTER_NAME or Conf.PREFIX) != Conf.CLUSTER_NAME:
-        return
+    """Start a pass when the cluster that runs them starts. django-q2 sends by ``send``: never raise into it.
+
+    Whoever is said to be alive: that may be the pass whose death made the cluster start. One too many ends by itself.
+    """
+    if Conf.SYNC or (conf.settings.Q_CLUSTER_NAME or Conf.PREFIX) != Conf.CLUSTER_NAME:
+        return  # in sync mode every task "spawns" its worker here: a pass would start a pass, and that another
     try:
         _ensure_schedule(using=router.db_for_write(Schedule))
-        tend()
+        enqueue()
     except Exception:
         logger.exception("No pass could be started.", extra={"event": "runner.spawn_failed"})
 

@@ -4,7 +4,7 @@ import threading
 
 from django.core.checks import CheckMessage
 
-from django_relay.pipeline.worker import Worker
+from django_relay.pipeline.worker import Worker, check_keys
 
 
 class InlineRunner:
@@ -21,9 +21,10 @@ class InlineRunner:
             return
         self._state.running = True
         try:
+            check_keys(using=using)
             with Worker(using=using) as worker:
-                worker.run(until=lambda: worker.idle)
-                worker.finish()
+                while worker.run_once(wait_seconds=1.0) or worker.in_flight:
+                    pass
         finally:
             self._state.running = False
 

@@ -11,6 +11,8 @@ from django.core.checks import CheckMessage
 from django_relay.pipeline.worker import Worker
 from django_relay.runners import presence
 
+_STOPS = (signal.SIGTERM, signal.SIGINT)
+
 
 class ProcessRunner:
     """For projects whose workers are ``relay_worker`` processes only: there is nobody to wake, they look."""
@@ -47,9 +49,12 @@ def run(*, using: str, seconds: float | None = None, until_idle: bool = False) -
 @contextmanager
 def _stopped_by_signals(worker: Worker) -> Iterator[None]:
     def stop(number: int, frame: FrameType | None) -> None:
+        # Once is enough. A handler that runs inside another would wait for ever for the lock that the other holds.
+        for each in _STOPS:
+            signal.signal(each, signal.SIG_IGN)
         worker.stop()
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    before = {number: signal.signal(number, stop) for number in _STOPS}
     try:
         yield
     finally:

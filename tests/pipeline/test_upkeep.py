@@ -1,0 +1,272 @@
+from datetime import timedelta
+
+import pytest
+from django.conf import settings
+from django.test import override_settings
+from django.utils import timezone
+
+from django_relay.models import (
+    Attempt,
+    Delivery,
+    DLQEntry,
+    Event,
+    PublishFailure,
+    SigningSecret,
+    WorkerPresence,
+)
+from django_relay.pipeline import dlq, leases, upkeep
+from tests.factories import USING, make_attempt, make_delivery, make_dlq_entry, make_endpoint, make_event
+
+pytestmark = pytest.mark.django_db
+
+DAY = timedelta(days=1)
+
+
+def relay(**values):
+    return override_settings(DJANGO_RELAY={**settings.DJANGO_RELAY, **values})
+
+
+def chore(name, now=None):
+    return upkeep.CHORES[name](now=now or timezone.now(), using=USING)
+
+
+def tidy_all(now=None):
+    return list(upkeep.tidy_all(now=now or timezone.now(), using=USING))
+
+
+def make_presence(**values):
+    return WorkerPresence.objects.create(runner="process", hostname="h", pid=1, **values)
+
+
+def make_failure(**values):
+    return PublishFailure.objects.create(event_type="a", arguments={}, error="e", **values)
+
+
+def age(rows, days, *fields):
+    moment = timezone.now() - days * DAY
+    rows.update(**dict.fromkeys(fields, moment))
+
+
+class TestEvents:
+    def test_the_old_and_settled_go(self):
+        old = make_delivery(state="delivered").event
+        young = make_delivery(state="delivered").event
+        age(Event.objects.filter(pk=old.pk), 31, "created_at")
+        age(Event.objects.filter(pk=young.pk), 29, "created_at")
+        assert chore("events") == 1
+        assert list(Event.objects.all()) == [young]
+
+    def test_events_nobody_wanted_go_too(self):
+        make_event()
+        Event.objects.update(status="no_match", created_at=timezone.now() - 31 * DAY)
+        assert chore("events") == 1
+
+    def test_the_outbox_never_goes(self):
+        make_event()
+        age(Event.objects, 400, "created_at")
+        assert chore("events") == 0
+
+    def test_an_event_with_a_pending_delivery_never_goes(self):
+        delivery = make_delivery()
+        make_delivery(event=delivery.event, endpoint=make_endpoint(), state="delivered")
+        age(Event.objects, 400, "created_at")
+        assert chore("events") == 0
+
+    def test_an_event_in_the_dlq_outlives_its_retention(self):
+        entry = make_dlq_entry()
+        age(Event.objects, 80, "created_at")
+        age(Delivery.objects, 80, "created_at", "completed_at")
+        age(DLQEntry.objects, 80, "failed_at")
+        assert tidy_all() == []
+        assert dlq.replay(entry).state == "pending"
+
+    def test_even_when_its_entry_was_discarded_it_goes_with_the_entry(self):
+        entry = make_dlq_entry()
+        dlq.discard(entry)
+        age(Event.objects, 91, "created_at")
+        age(DLQEntry.objects, 91, "failed_at")
+        assert chore("events") == 0
+        assert chore("DLQ entries") == 1
+        assert chore("events") == 1
+
+    def test_the_retention_is_a_setting(self):
+        make_delivery(state="delivered")
+        age(Event.objects, 3, "created_at")
+        with relay(EVENT_RETENTION_DAYS=4):
+            assert chore("events") == 0
+        with relay(EVENT_RETENTION_DAYS=2):
+            assert chore("events") == 1
+
+
+class TestAttempts:
+    def test_the_old_of_settled_deliveries_go(self):
+        delivery = make_delivery(state="delivered")
+        old = make_attempt(delivery, started_at=timezone.now() - 31 * DAY)
+        young = make_attempt(delivery, started_at=timezone.now() - 29 * DAY)
+        assert chore("attempts") == 1
+        assert list(Attempt.objects.all()) == [young]
+        assert old not in Attempt.objects.all()
+
+    def test_those_of_pending_deliveries_and_of_the_dlq_stay(self):
+        make_attempt(make_delivery(), started_at=timezone.now() - 400 * DAY)
+        make_attempt(make_dlq_entry().delivery, started_at=timezone.now() - 400 * DAY)
+        assert chore("attempts") == 0
+
+    def test_those_of_deliveries_that_are_gone_go(self):
+        make_attempt(make_delivery(state="delivered"), started_at=timezone.now() - 31 * DAY)
+        Delivery.objects.all().delete()
+        assert chore("attempts") == 1
+
+
+class TestDeliveries:
+    def test_the_old_and_settled_go(self):
+        old = make_delivery(state="delivered")
+        young = make_delivery(state="cancelled")
+        age(Delivery.objects.filter(pk=old.pk), 91, "created_at", "completed_at")
+        age(Delivery.objects.filter(pk=young.pk), 89, "created_at", "completed_at")
+        assert chore("deliveries") == 1
+        assert list(Delivery.objects.all()) == [young]
+
+    def test_what_was_settled_lately_stays_however_old(self):
+        make_delivery(state="delivered")
+        age(Delivery.objects, 400, "created_at")
+        assert chore("deliveries") == 0
+
+    def test_the_pending_and_the_dlqs_stay(self):
+        make_delivery()
+        entry = make_dlq_entry()
+        age(Delivery.objects, 400, "created_at")
+        age(Delivery.objects.filter(pk=entry.delivery_id), 400, "completed_at")
+        assert chore("deliveries") == 0
+
+    def test_one_with_attempts_or_a_replay_under_way_waits_for_them(self):
+        delivery = make_delivery(state="failed")
+        make_attempt(delivery)
+        replayed = make_delivery(state="failed")
+        make_delivery(event=replayed.event, endpoint=replayed.endpoint, replay_of=replayed)
+        age(Delivery.objects.filter(state="failed"), 400, "created_at", "completed_at")
+        assert chore("deliveries") == 0
+        Attempt.objects.all().delete()
+        assert chore("deliveries") == 1
+
+
+class TestDLQ:
+    def test_the_old_go(self):
+        make_dlq_entry(), make_dlq_entry(failed_at=timezone.now() - 91 * DAY)
+        assert chore("DLQ entries") == 1
+        assert DLQEntry.objects.count() == 1
+
+    def test_never_younger_than_30_days_even_when_set_lower(self):
+        make_dlq_entry(failed_at=timezone.now() - 29 * DAY)
+        old = make_dlq_entry(failed_at=timezone.now() - 31 * DAY)
+        with relay(DLQ_RETENTION_DAYS=1):
+            assert chore("DLQ entries") == 1
+        assert old not in DLQEntry.objects.all()
+
+    def test_an_entry_whose_replay_is_under_way_stays(self):
+        entry = make_dlq_entry(failed_at=timezone.now() - 400 * DAY)
+        delivery = dlq.replay(entry)
+        assert chore("DLQ entries") == 0
+        Delivery.objects.filter(pk=delivery.pk).update(state="delivered", completed_at=timezone.now())
+        assert chore("DLQ entries") == 1
+
+
+class TestStranded:
+    def test_deliveries_of_a_deleted_endpoint_are_cancelled_in_batches(self):
+        endpoint, kept, now = make_endpoint(), make_delivery(), timezone.now()
+        for _ in range(5):
+            make_delivery(endpoint=endpoint)
+        settled = make_delivery(endpoint=endpoint, state="delivered")
+        endpoint.soft_delete()
+        with relay(RETENTION_BATCH=2):
+            assert [chore("cancelled deliveries", now) for _ in range(4)] == [2, 2, 1, 0]
+        assert Delivery.objects.filter(state="cancelled", completed_at=now).count() == 5
+        assert set(Delivery.objects.exclude(state="cancelled")) == {kept, settled}
+
+    def test_a_disabled_endpoints_are_held_not_cancelled(self):
+        make_delivery().endpoint.disable()
+        assert chore("cancelled deliveries") == 0
+
+    def test_a_request_under_way_is_waited_for(self):
+        delivery, now = make_delivery(), timezone.now()
+        leases.claim(1, now=now, using=USING)
+        delivery.endpoint.soft_delete()
+        assert chore("cancelled deliveries", now + timedelta(seconds=44)) == 0
+        assert chore("cancelled deliveries", now + timedelta(seconds=45)) == 1
+        delivery.refresh_from_db()
+        assert (delivery.state, delivery.lease_token, delivery.leased_until) == ("cancelled", None, None)
+
+
+class TestSecretsAndTheRest:
+    def test_secrets_whose_overlap_is_over_are_destroyed(self):
+        endpoint, now = make_endpoint(), timezone.now()
+        endpoint.rotate_secret(timedelta(hours=1))
+        assert chore("signing secrets", now) == 0
+        assert chore("signing secrets", now + timedelta(hours=2)) == 1
+        assert [secret.expires_at for secret in SigningSecret.objects.all()] == [None]
+
+    def test_old_publish_failures_go(self):
+        make_failure(created_at=timezone.now() - 91 * DAY)
+        young = make_failure()
+        assert chore("publish failures") == 1
+        assert list(PublishFailure.objects.all()) == [young]
+
+    def test_workers_that_vanished_are_forgotten(self):
+        make_presence(seen_at=timezone.now() - timedelta(minutes=11))
+        alive = make_presence(seen_at=timezone.now())
+        assert chore("workers") == 1
+        assert list(WorkerPresence.objects.all()) == [alive]
+
+
+class TestTidy:
+    def make_all_kinds(self, count):
+        """Make ``count`` rows for each chore, and one that must stay beside each kind."""
+        long_ago = timezone.now() - 400 * DAY
+        endpoint = make_endpoint()
+        for _ in range(count):
+            make_delivery(endpoint=endpoint)
+        endpoint.soft_delete()
+        live = make_endpoint()
+        for _ in range(count):
+            live.rotate_secret()
+        SigningSecret.objects.filter(expires_at__isnull=False).update(expires_at=long_ago)
+        for _ in range(count):
+            make_failure(created_at=long_ago)
+            make_presence(seen_at=long_ago)
+            make_attempt(make_dlq_entry(failed_at=long_ago).delivery, started_at=long_ago)
+        Delivery.objects.filter(state="failed").update(created_at=long_ago, completed_at=long_ago)
+        Event.objects.filter(deliveries__state="failed").update(created_at=long_ago)
+
+    def test_every_chore_works_in_batches_until_nothing_is_left(self):
+        self.make_all_kinds(5)
+        with relay(RETENTION_BATCH=2):
+            done = tidy_all()
+        assert [name for name, _touched in done] == [name for name in upkeep.CHORES for _ in range(3)]
+        assert [touched for _name, touched in done] == [2, 2, 1] * len(upkeep.CHORES)
+        assert (Attempt.objects.count(), DLQEntry.objects.count(), PublishFailure.objects.count()) == (0, 0, 0)
+
+    def test_twice_is_a_no_op(self):
+        self.make_all_kinds(1)
+        assert tidy_all()
+        before = [list(model.objects.order_by("pk").values()) for model in (Event, Delivery, SigningSecret)]
+        assert tidy_all() == []
+        assert [list(model.objects.order_by("pk").values()) for model in (Event, Delivery, SigningSecret)] == before
+
+    def test_one_round_does_one_batch_of_each(self):
+        self.make_all_kinds(3)
+        with relay(RETENTION_BATCH=2):
+            assert upkeep.tidy(now=timezone.now(), using=USING) == dict.fromkeys(upkeep.CHORES, 2)
+
+    def test_nothing_that_is_pending_or_in_the_dlq_is_ever_touched(self):
+        pending, entry = make_delivery(), make_dlq_entry()
+        make_attempt(pending, started_at=timezone.now() - 60 * DAY)
+        make_attempt(entry.delivery, started_at=timezone.now() - 60 * DAY)
+        outbox = make_event()
+        age(Event.objects, 60, "created_at")
+        age(Delivery.objects, 100, "created_at")
+        age(Delivery.objects.filter(state="failed"), 100, "completed_at")
+        age(DLQEntry.objects, 60, "failed_at")
+        assert tidy_all() == []
+        assert Event.objects.count() == 3
+        assert outbox in Event.objects.pending()
+        assert Attempt.objects.count() == 2

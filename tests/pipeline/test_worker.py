@@ -1,0 +1,365 @@
+import base64
+import json
+import logging
+from datetime import timedelta
+
+import pytest
+from django.apps import apps
+from django.conf import settings
+from django.db import DatabaseError, OperationalError, connection
+from django.test import override_settings
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from django_relay import exceptions, fields
+from django_relay.models import Attempt, Delivery, DLQEntry, Endpoint, Event, SigningSecret
+from django_relay.pipeline import dlq, worker
+from django_relay.testing import FakeTransport, deliver_pending
+from tests.factories import INVOICE, USING, make_delivery, make_endpoint, make_event
+from tests.people import ALICE, CHARLIE
+
+pytestmark = pytest.mark.django_db
+
+OTHER_KEYS = {"other": base64.b64encode(b"x" * 32).decode()}
+
+
+def relay(**values):
+    return override_settings(DJANGO_RELAY={**settings.DJANGO_RELAY, **values})
+
+
+def make_worker(transport=None, now=None):
+    return worker.Worker(using=USING, transport=transport or FakeTransport(), clock=lambda: now or timezone.now())
+
+
+class TestJourney:
+    def test_fail_retry_dead_letter_replay(self):
+        endpoint = make_endpoint(retry_schedule=[60, 600])
+        event, now = make_event(), timezone.now()
+        transport = FakeTransport([500, ConnectionError("refused"), 503, 200])
+        with relay(RETRY_JITTER=0):
+            for wait, count in ((0, 1), (59, 0), (1, 1), (599, 0), (1, 1), (9_999_999, 0)):
+                now += timedelta(seconds=wait)
+                assert len(deliver_pending(transport=transport, now=now)) == count
+        delivery = Delivery.objects.get()
+        assert (delivery.state, delivery.attempt_count) == ("failed", 3)
+        entry = DLQEntry.objects.get()
+        assert (entry.endpoint, entry.attempt_count, entry.last_status_code) == (endpoint, 3, 503)
+        dlq.replay(entry)
+        (attempt,) = deliver_pending(transport=transport)
+        assert (attempt.trigger, attempt.status_code) == ("replay", 200)
+        assert len({request.headers["webhook-id"] for request in transport.requests}) == 1
+        assert len({request.body for request in transport.requests}) == 1
+        assert transport.requests[0].headers["webhook-id"] == event.pk
+        assert list(
+            Attempt.objects.filter(delivery=delivery).order_by("number").values_list("number", "error_kind")
+        ) == [
+            (1, ""),
+            (2, "connection"),
+            (3, ""),
+        ]
+
+    def test_a_dead_endpoint_does_not_delay_the_others(self):
+        make_endpoint(ALICE), make_endpoint(CHARLIE)
+        make_event(person=ALICE), make_event(person=CHARLIE)
+        transport = FakeTransport(lambda request: ConnectionError("x") if "alice" in request.url else 200)
+        deliver_pending(transport=transport)
+        assert set(Delivery.objects.values_list("tenant_id", "state")) == {("acme", "pending"), ("globex", "delivered")}
+
+    def test_an_emit_from_a_receiver_of_a_signal_is_delivered_by_the_next_turn(self):
+        make_endpoint()
+        make_event()
+        transport = FakeTransport()
+        deliver_pending(transport=transport)
+        make_event()
+        deliver_pending(transport=transport)
+        assert len(transport.requests) == 2
+
+
+class TestRunOnce:
+    def test_says_what_it_did(self):
+        make_endpoint()
+        make_event(), make_event()
+        with make_worker() as it:
+            turn = it.run_once()
+            assert (turn.fanned_out, turn.leased, len(turn.settled)) == (2, 2, 2)
+            assert not it.run_once()
+
+    def test_takes_no_more_than_may_be_in_flight(self):
+        endpoint = make_endpoint()
+        for _ in range(5):
+            make_delivery(endpoint=endpoint)
+        with relay(MAX_IN_FLIGHT=2), make_worker() as it:
+            assert [it.run_once().leased for _ in range(4)] == [2, 2, 1, 0]
+
+    def test_told_to_stop_it_claims_nothing(self):
+        make_endpoint()
+        make_event()
+        with make_worker() as it:
+            it.stop()
+            assert not it.run_once()
+        assert (Event.objects.get().status, Delivery.objects.count()) == ("pending", 0)
+
+    def test_what_the_transport_did_not_begin_is_given_back(self):
+        class Stopped(FakeTransport):
+            def completed(self, timeout):
+                from dataclasses import replace
+
+                return [replace(o, status_code=None, error_kind="not_sent") for o in super().completed(timeout)]
+
+        delivery = make_delivery()
+        with make_worker(Stopped()) as it:
+            assert it.run_once().settled == []
+        delivery.refresh_from_db()
+        assert (delivery.state, delivery.attempt_count, delivery.lease_token) == ("pending", 0, None)
+        assert Attempt.objects.count() == 0
+
+    def test_a_lost_lease_is_an_attempt_of_unknown_outcome_and_then_sent_again(self):
+        delivery, now = make_delivery(), timezone.now()
+        with make_worker(now=now) as vanished:
+            vanished._claim()
+        transport = FakeTransport()
+        attempts = deliver_pending(transport=transport, now=now + timedelta(seconds=45))
+        assert [attempt.error_kind for attempt in Attempt.objects.order_by("number")] == ["unknown", ""]
+        assert len(attempts) == 2
+        assert transport.requests[0].headers["webhook-attempt"] == "2"
+        delivery.refresh_from_db()
+        assert (delivery.state, delivery.attempt_count) == ("delivered", 2)
+
+    def test_a_delivery_whose_worker_always_vanishes_ends_in_the_dlq(self):
+        make_delivery(endpoint=make_endpoint(retry_schedule=[1]))
+        now = timezone.now()
+        for _ in range(3):
+            with make_worker(now=now) as vanished:
+                vanished._claim()
+                vanished._settle()
+            now += timedelta(seconds=46)
+        deliver_pending(now=now)
+        assert Delivery.objects.get().state == "failed"
+        assert DLQEntry.objects.get().error_kind == "unknown"
+
+
+class TestOneBadApple:
+    def test_a_secret_that_cannot_be_read_stops_only_its_endpoint(self, caplog):
+        broken, sound = make_endpoint(), make_endpoint()
+        SigningSecret.objects.filter(endpoint=broken).update(key=fields.Ciphertext("r1.gone.AAAA"))
+        make_event()
+        transport = FakeTransport()
+        deliver_pending(transport=transport)
+        assert Delivery.objects.get(endpoint=sound).state == "delivered"
+        held = Delivery.objects.get(endpoint=broken)
+        assert (held.state, held.last_error_kind, held.attempt_count) == ("pending", "local_error", 1)
+        assert "key 'gone'" in held.last_error
+        assert len(transport.requests) == 1
+        assert "attempt.not_prepared" in [getattr(record, "event", "") for record in caplog.records]
+        assert Endpoint.objects.get(pk=broken.pk).failing_since is None
+
+    def test_headers_that_cannot_be_read_stop_only_their_endpoint(self):
+        broken, sound = make_endpoint(), make_endpoint()
+        Endpoint.objects.filter(pk=broken.pk).update(headers=fields.Ciphertext("r1.gone.AAAA"))
+        make_event()
+        deliver_pending()
+        assert Delivery.objects.get(endpoint=sound).state == "delivered"
+        assert Delivery.objects.get(endpoint=broken).last_error_kind == "local_error"
+
+    def test_one_result_that_cannot_be_recorded_does_not_hold_up_the_batch(self, caplog):
+        endpoint = make_endpoint()
+        for _ in range(3):
+            make_delivery(endpoint=endpoint)
+        poisoned = make_delivery(endpoint=endpoint)
+        transport = FakeTransport(lambda request: -1 if request.headers["webhook-id"] == poisoned.event_id else 200)
+        with make_worker(transport) as it:
+            it.run_once()
+            assert it._unsettled == []
+        assert Delivery.objects.filter(state="delivered").count() == 3
+        poisoned.refresh_from_db()
+        assert poisoned.state == "pending"
+        assert Attempt.objects.count() == 3
+        assert [r.delivery_id for r in caplog.records if getattr(r, "event", "") == "attempt.not_recorded"] == [
+            poisoned.pk
+        ]
+        deliver_pending(now=timezone.now() + timedelta(seconds=46))
+        poisoned.refresh_from_db()
+        assert (poisoned.state, poisoned.attempt_count) == ("delivered", 2)
+
+
+class TestCheckKeys:
+    def test_refuses_to_start_with_the_wrong_keys_and_deliveries_stay_pending(self):
+        delivery = make_delivery()
+        transport = FakeTransport()
+        with (
+            relay(ENCRYPTION_KEYS=OTHER_KEYS),
+            make_worker(transport) as it,
+            pytest.raises(exceptions.RelayConfigurationError, match="opens none"),
+        ):
+            it.run(until=lambda: it.idle)
+        delivery.refresh_from_db()
+        assert (delivery.state, delivery.attempt_count, delivery.lease_token) == ("pending", 0, None)
+        assert transport.requests == []
+        deliver_pending(transport=transport)
+        assert len(transport.requests) == 1
+
+    def test_refuses_to_start_without_keys(self):
+        make_endpoint()
+        with relay(ENCRYPTION_KEYS={}), pytest.raises(exceptions.RelayConfigurationError):
+            worker.check_keys(using=USING)
+
+    def test_one_secret_that_opens_is_enough(self):
+        make_endpoint()
+        broken = make_endpoint()
+        SigningSecret.objects.filter(endpoint=broken).update(key=fields.Ciphertext("r1.gone.AAAA"))
+        worker.check_keys(using=USING)
+
+    def test_nothing_to_sign_is_no_reason(self):
+        with relay(ENCRYPTION_KEYS=OTHER_KEYS):
+            worker.check_keys(using=USING)
+
+
+class TestNoSecretLeaks:
+    def test_not_into_logs_attempts_or_dumps_whatever_happens(self, caplog, django_capture_on_commit_callbacks):
+        for logger in (None, "django", "django.db.backends", "django_relay"):
+            caplog.set_level(logging.DEBUG, logger=logger)
+        raw = b"canary-4711-canary-4711-canary!!"
+        secret = "whsec_" + base64.b64encode(raw).decode()
+        endpoint = make_endpoint(secret=secret, headers={"X-Key": "canary-header"}, retry_schedule=[1, 1, 1])
+        broken = make_endpoint(secret=secret, headers={"X-Key": "canary-header"}, retry_schedule=[])
+        SigningSecret.objects.filter(endpoint=broken).update(
+            key=fields.Ciphertext(SigningSecret.objects.get(endpoint=endpoint).__dict__["key"])
+        )
+
+        def fail(request):
+            assert request.headers["X-Key"] == "canary-header"
+            raise RuntimeError("the transport broke")
+
+        answers = [500, ConnectionError("refused"), 410]
+        with CaptureQueriesContext(connection), django_capture_on_commit_callbacks(execute=True):
+            make_event()
+            for days in range(1, 5):
+                deliver_pending(
+                    transport=FakeTransport(answers.pop(0) if answers else 200),
+                    now=timezone.now() + timedelta(days=days),
+                )
+            endpoint.enable()
+            endpoint.rotate_secret(secret=secret)
+            for entry in DLQEntry.objects.open():
+                dlq.replay(entry)
+            deliver_pending(now=timezone.now() + timedelta(days=9))
+            make_event()
+            with pytest.raises(RuntimeError):
+                deliver_pending(transport=FakeTransport(fail), now=timezone.now() + timedelta(days=9))
+            endpoint.soft_delete()
+        assert len(caplog.records) > 30
+        assert Attempt.objects.filter(error_kind="local_error").exists()
+        tables = {}
+        with connection.cursor() as cursor:
+            for model in apps.get_app_config("django_relay").get_models():
+                cursor.execute(f"SELECT * FROM {model._meta.db_table}")
+                tables[model.__name__] = repr(cursor.fetchall())
+        assert "[redacted]" in tables["Attempt"]
+        logs = "\n".join(
+            f"{record.getMessage()} {record.args!r} {record.exc_text} {record.__dict__!r}" for record in caplog.records
+        )
+        for place in (logs, caplog.text, *tables.values()):
+            for canary in ("canary", secret, base64.b64encode(raw).decode()[:20], raw.hex()):
+                assert canary not in place
+        assert INVOICE["number"] not in "\n".join(
+            record.getMessage() for record in caplog.records if record.name.startswith("django_relay")
+        )
+
+
+class Cut:
+    """Fails the n-th query on this connection, once."""
+
+    def __init__(self, number):
+        self.left = number
+
+    def __call__(self, execute, sql, parameters, many, context):
+        self.left -= 1
+        if self.left == 0:
+            raise OperationalError("the connection was cut")
+        return execute(sql, parameters, many, context)
+
+
+class TestCuts:
+    def drive(self, step, tries=4):
+        """Repeat a step that the database may fail, as its caller would."""
+        for _ in range(tries):
+            try:
+                return step()
+            except DatabaseError:
+                continue
+        raise AssertionError("the database is well again, and the step still fails")
+
+    @pytest.mark.django_db(transaction=True)
+    def test_whichever_query_fails_a_retry_completes_the_journey(self):
+        reached, number = True, 0
+        while reached:
+            number += 1
+            tenant = f"tenant-{number}"
+            endpoints = [make_endpoint(tenant_id=tenant, retry_schedule=[1]) for _ in range(2)]
+            bad = endpoints[0].url + "/bad"
+            Endpoint.objects.filter(pk=endpoints[0].pk).update(url=bad)
+            transport = FakeTransport(lambda request, bad=bad: 500 if request.url == bad else 200)
+            cut = Cut(number)
+            now = timezone.now()
+            it = worker.Worker(using=USING, transport=transport, clock=lambda: now)  # noqa: B023
+            with connection.execute_wrapper(cut):
+                event = self.drive(lambda tenant=tenant: make_event(tenant_id=tenant, idempotency_key="k"))
+                for _ in range(3):
+                    while self.drive(it.run_once):
+                        pass
+                    now += timedelta(seconds=60)
+            reached = cut.left <= 0
+            self.check(event, endpoints)
+        assert number > 20  # else the wrapper cut nothing
+
+    def check(self, event, endpoints):
+        """The invariants of a finished journey."""
+        event.refresh_from_db()
+        assert Event.objects.filter(tenant_id=event.tenant_id).count() == 1
+        assert (event.status, event.matched_count) == ("dispatched", 2)
+        states = dict(Delivery.objects.filter(event=event).values_list("endpoint_id", "state"))
+        assert states == {endpoints[0].pk: "failed", endpoints[1].pk: "delivered"}
+        for delivery in Delivery.objects.filter(event=event):
+            assert (delivery.lease_token, delivery.leased_until) == (None, None)
+            attempts = Attempt.objects.filter(delivery=delivery)
+            assert attempts.count() >= delivery.attempt_count >= 1
+            assert DLQEntry.objects.filter(delivery=delivery).count() == (delivery.state == "failed")
+
+    def test_run_waits_for_a_database_that_fails(self, monkeypatch, caplog):
+        monkeypatch.setattr(worker, "_DATABASE_PAUSE_SECONDS", 0.0)
+        failures = []
+
+        class Broken(worker.Worker):
+            def run_once(self, *, wait_seconds=0.0):
+                if len(failures) < 3:
+                    failures.append(1)
+                    raise OperationalError("the server closed the connection")
+                return super().run_once(wait_seconds=wait_seconds)
+
+        monkeypatch.setattr(worker.connections[USING], "close", lambda: None)  # the test's own transaction is open
+        with Broken(using=USING, transport=FakeTransport()) as it:
+            it.run(until=lambda: it.idle)
+        assert len(failures) == 3
+        assert [getattr(r, "event", "") for r in caplog.records].count("worker.database_failed") == 3
+
+
+class TestNoTransactionWhileSending:
+    @pytest.mark.django_db(transaction=True)
+    def test_none_is_open_when_a_request_is_submitted(self):
+        open_ones = []
+
+        def look(request):
+            open_ones.append(connection.in_atomic_block)
+            return 200
+
+        make_endpoint()
+        make_event()
+        deliver_pending(transport=FakeTransport(look))
+        assert open_ones == [False]
+
+    def test_what_was_sent_is_json(self):
+        make_endpoint()
+        make_event()
+        transport = FakeTransport()
+        deliver_pending(transport=transport)
+        assert json.loads(transport.requests[0].body)["data"] == INVOICE

@@ -1,0 +1,97 @@
+import os
+import platform
+import subprocess
+import sys
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from django_relay.models import WorkerPresence
+from django_relay.runners import presence
+from tests.factories import USING
+from tests.threads import together
+
+pytestmark = pytest.mark.django_db
+
+
+def enter(at_most=None, now=None, runner="django_q"):
+    return presence.enter(runner, now=now or timezone.now(), using=USING, at_most=at_most)
+
+
+def alive(now=None):
+    return WorkerPresence.objects.alive(now or timezone.now())
+
+
+class TestEnter:
+    def test_says_who_works_where(self):
+        now = timezone.now()
+        row = enter(now=now)
+        stored = WorkerPresence.objects.get()
+        assert stored == row
+        assert (stored.runner, stored.hostname, stored.pid) == ("django_q", platform.node(), os.getpid())
+        assert (stored.seen_at, stored.claiming, stored.in_flight) == (now, True, 0)
+
+    def test_no_more_than_allowed(self):
+        assert enter(2) is not None
+        assert enter(2) is not None
+        assert enter(2) is None
+        assert WorkerPresence.objects.count() == 2
+
+    def test_another_runners_do_not_count(self):
+        enter(runner="process")
+        assert enter(1) is not None
+
+    def test_one_that_released_makes_room(self):
+        row = enter(1)
+        presence.release(row)
+        assert enter(1) is not None
+
+    def test_one_that_left_makes_room(self):
+        row = enter(1)
+        presence.leave(row)
+        assert WorkerPresence.objects.count() == 0
+        assert enter(1) is not None
+
+    def test_one_not_seen_for_long_makes_room(self):
+        now = timezone.now()
+        enter(1, now)
+        assert enter(1, now + timedelta(seconds=5)) is None
+        assert enter(1, now + timedelta(seconds=7)) is not None
+
+    def test_a_process_of_this_machine_that_is_gone_makes_room(self):
+        gone = subprocess.Popen([sys.executable, "-c", ""])
+        gone.wait()
+        row = enter(1)
+        WorkerPresence.objects.filter(pk=row.pk).update(pid=gone.pid)
+        assert alive() == []
+        assert enter(1) is not None
+
+    def test_another_machines_process_cannot_be_looked_at(self):
+        row = enter()
+        WorkerPresence.objects.filter(pk=row.pk).update(hostname="elsewhere", pid=1)
+        assert [found.pk for found in alive()] == [row.pk]
+
+    @pytest.mark.django_db(transaction=True)
+    def test_two_never_take_the_same_last_place(self):
+        for _ in range(3):
+            rows = together(lambda number: enter(1), 6)
+            assert not [row for row in rows if isinstance(row, Exception)]
+            assert sum(row is not None for row in rows) == 1
+            WorkerPresence.objects.all().delete()
+
+
+class TestBeat:
+    def test_keeps_it_alive(self):
+        now = timezone.now()
+        row = enter(now=now)
+        later = now + timedelta(seconds=30)
+        assert alive(later) == []
+        presence.beat(row, 3, now=later)
+        assert [found.in_flight for found in alive(later)] == [3]
+
+    def test_after_it_left_nothing_comes_back(self):
+        row = enter()
+        presence.leave(row)
+        presence.beat(row, 1, now=timezone.now())
+        assert WorkerPresence.objects.count() == 0
