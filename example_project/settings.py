@@ -89,6 +89,7 @@ Q_CLUSTER = {
     "save_limit": 50,
     "catch_up": False,
     "poll": 0.2,
+    "log_level": os.environ.get("Q_LOG_LEVEL", "INFO"),
     # Deliveries run on a cluster of their own, so that they never queue behind the shop's jobs:
     # Q_CLUSTER_NAME=relay manage.py qcluster
     "ALT_CLUSTERS": {"relay": {"workers": 2, "timeout": 60, "retry": 120}},
@@ -101,5 +102,18 @@ DJANGO_RELAY = {
     "ALLOW_HTTP": True,
     "ALLOWED_NETWORKS": ["127.0.0.0/8", "::1/128"],
 }
+# The environment may shorten the waits, for the demo and for tests that start real processes.
 if "RELAY_RETRY_SCHEDULE" in os.environ:
     DJANGO_RELAY["RETRY_SCHEDULE"] = [float(wait) for wait in os.environ["RELAY_RETRY_SCHEDULE"].split(",")]
+for _name in ("PASS_SECONDS", "POLL_SECONDS"):
+    if f"RELAY_{_name}" in os.environ:
+        DJANGO_RELAY[_name] = float(os.environ[f"RELAY_{_name}"])
+
+# What the worker does, a line a fact: RELAY_LOG_LEVEL=INFO.
+if "RELAY_LOG_LEVEL" in os.environ:
+    LOGGING = {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "handlers": {"console": {"class": "logging.StreamHandler"}},
+        "loggers": {"django_relay": {"handlers": ["console"], "level": os.environ["RELAY_LOG_LEVEL"]}},
+    }

@@ -7,11 +7,6 @@ PROPERTIES = {
     "amount": {"type": "string", "pattern": r"^\d+\.\d{2}$"},
     "currency": {"type": "string", "minLength": 3, "maxLength": 3},
 }
-PROPERTIES = {
-    "number": {"type": "string"},
-    "amount": {"type": "string", "pattern": r"^\d+\.\d{2}$"},
-    "currency": {"type": "string", "minLength": 3, "maxLength": 3},
-}
 INVOICE_SCHEMA = {"type": "object", "required": ["number", "amount", "currency"], "properties": PROPERTIES}
 EXAMPLE = {"number": "2026-0042", "amount": "99.00", "currency": "EUR"}
 
