@@ -61,7 +61,7 @@ class TestRegister:
             ({"schema": {"type": "nonsense"}}, "at /type"),
             ({"example": {1, 2}}, "example is not JSON"),
             ({"example": "\x00"}, "example holds NUL"),
-            ({"metadata": {"at": object()}}, "metadata is not JSON"),
+            ({"metadata": {"at": {1}}}, "metadata is not JSON"),
             ({"group": "g" * 129}, "group must be text of at most 128 characters"),
             ({"version": 2}, "version must be text"),
             ({"schema": {"$ref": "https://example.com/schema"}}, "never fetched"),
