@@ -2,8 +2,8 @@
 
 The map, top to bottom (imports only go down)::
 
-    admin, api, portal, management, testing, receiver   what people and programs touch
-    runners, sources                                    the host's edges: django-q2, model signals
+    management, testing                                 what people and programs touch
+    runners                                             the host's edge: django-q2, a process, inline
     pipeline                                            THE JOURNEY, one file a step:
         outbox → fan_out → leases → attempts → settlement → dlq, called in order by worker
     catalog                                             declared event types

@@ -165,7 +165,7 @@ def check_seams(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[
         path = getattr(conf.settings, name)
         try:
             loaded = import_string(path)
-        except (ImportError, TypeError, AttributeError) as error:
+        except (ImportError, TypeError, AttributeError, RuntimeError) as error:
             found.append(Error(f"DJANGO_RELAY[{name!r}] cannot be loaded: {error}", id="django_relay.E006"))
             continue
         if name == "RUNNER":

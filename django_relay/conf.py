@@ -24,7 +24,7 @@ class Settings:
 
     ENCRYPTION_KEYS: Mapping[str, str] = types.MappingProxyType({})
     """``{"2026-11": "<base64 of 32 bytes>", …}``: keys for signing secrets and custom headers at rest. The first
-    encrypts, all decrypt. Without any, ``DEBUG`` derives one from ``SECRET_KEY`` and production refuses to start."""
+    encrypts, all decrypt. Without any, ``DEBUG`` derives one from ``SECRET_KEY`` and production refuses to send."""
 
     SCHEMA_VALIDATION: str = "block"
     """What ``emit`` does when the data does not fit the event type's schema: ``block`` raises, ``warn`` logs, ``off``
@@ -106,7 +106,7 @@ class Settings:
     """``source`` of events in the ``cloudevents`` format; empty means ``/django_relay/<application>``."""
 
     EVENT_RETENTION_DAYS: int = 30
-    """How long settled events are kept. Events in the DLQ outlive it."""
+    """How long events are kept once they are fanned out. Events in the DLQ outlive it."""
 
     ATTEMPT_RETENTION_DAYS: int = 30
     """How long attempts of settled deliveries are kept."""

@@ -155,7 +155,7 @@ class DecryptionError(RelayError):
 
 
 class VerificationError(RelayError):
-    """The message is not what its signature says."""
+    """The webhook is not what its signature says."""
 
     code = "bad_signature"
 

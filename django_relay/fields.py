@@ -149,10 +149,14 @@ class EncryptedField(models.TextField):  # type: ignore[type-arg]
     attribute decrypts; ``values()`` gives :class:`Ciphertext`. The field cannot be filtered, nor written by
     ``update()``.
 
-    Raises (on reading or writing the attribute's column):
+    Raises (on reading or writing the attribute):
         DecryptionError: no configured key opens the value.
         RelayConfigurationError: ``ENCRYPTION_KEYS`` is missing or malformed.
     """
+
+    if TYPE_CHECKING:  # what django-stubs reads: any JSON value
+        _pyi_private_set_type: Any
+        _pyi_private_get_type: Any
 
     def contribute_to_class(self, cls: type[models.Model], name: str, private_only: bool = False) -> None:
         """Put the decrypting attribute onto the model."""

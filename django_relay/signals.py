@@ -8,8 +8,8 @@ from django.dispatch import Signal
 delivery_succeeded = Signal()
 """A receiver answered 2xx. Arguments: ``instance`` (Delivery)."""
 
-delivery_failed = Signal()
-"""An attempt failed and will be retried. Arguments: ``instance`` (Delivery)."""
+attempt_failed = Signal()
+"""An attempt failed and the delivery will be attempted again. Arguments: ``instance`` (Delivery)."""
 
 delivery_dead_lettered = Signal()
 """A delivery was given up and stands in the DLQ. Arguments: ``instance`` (DLQEntry)."""

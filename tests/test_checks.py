@@ -155,8 +155,21 @@ class TestSeams:
             assert ids(checks.check_seams(None)) == ["W010"]
         with relay(RUNNER="django_relay.runners.django_q.DjangoQRunner", PASS_SECONDS=Conf.RETRY):
             assert ids(checks.check_seams(None)) == ["W011"]
+        own = {"relay": {"workers": 1, "retry": 90}}
         with relay(RUNNER="django_relay.runners.django_q.DjangoQRunner", PASSES=9, Q_CLUSTER_NAME="relay"):
-            assert checks.check_seams(None) == []
+            with override_settings(Q_CLUSTER={**settings.Q_CLUSTER, "ALT_CLUSTERS": own}):
+                assert checks.check_seams(None) == []
+            own["relay"]["retry"] = 30
+            with override_settings(Q_CLUSTER={**settings.Q_CLUSTER, "ALT_CLUSTERS": own}):
+                assert ids(checks.check_seams(None)) == ["W011"]
+            (error,) = checks.check_seams(None)
+            assert (error.id, "'relay'" in error.msg) == ("django_relay.E009", True)
+
+    def test_the_django_q2_runner_needs_its_app(self):
+        apps = [name for name in settings.INSTALLED_APPS if name != "django_q"]
+        with relay(RUNNER="django_relay.runners.django_q.DjangoQRunner"), override_settings(INSTALLED_APPS=apps):
+            (error,) = checks.check_seams(None)
+        assert error.id == "django_relay.E008"
 
 
 class TestDatabase:

@@ -44,7 +44,7 @@ class _Snapshot:
 
 _snapshots: dict[str, _Snapshot] = {}
 _SHOWN_CHARACTERS = 128
-_RETRY_SECONDS = 1.0  # an unknown name makes us look again, but not more often than this
+_LOOK_AGAIN_SECONDS = 1.0  # an unknown name makes us look again, but not more often than this
 
 
 def find(name: str, *, application: str, using: str) -> Entry:
@@ -60,7 +60,7 @@ def find(name: str, *, application: str, using: str) -> Entry:
         raise exceptions.InvalidEventName("An event type's name must be text.", code="wrong_type")
     entry = _entry(_snapshot(using, conf.settings.CATALOG_REFRESH_SECONDS), application, name)
     if entry is None:
-        snapshot = _snapshot(using, _RETRY_SECONDS)
+        snapshot = _snapshot(using, _LOOK_AGAIN_SECONDS)
         entry = _entry(snapshot, application, name)
         if entry is None:
             raise _unknown(snapshot, application, name)

@@ -28,7 +28,7 @@ class WebhookDefinition:
         version: the version of the event type, for the catalog's pages.
         example: ``data`` as it might be; must fit the schema.
         application: the slug of the application it belongs to.
-        replaced_by: the name of the event type to use instead.
+        replaced_by: the event type to use instead, named in the error once this one is deprecated.
         metadata: anything of the host's own.
     """
 

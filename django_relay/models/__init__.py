@@ -1,4 +1,4 @@
-"""One file a table.
+"""One file a table; ``writing`` is how the pipeline writes to them, ``clock`` whose time counts.
 
 State is read through querysets and changed through guarded transitions; constraints stand in the database, so that the
 promises hold even against our own mistakes.

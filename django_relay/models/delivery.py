@@ -33,13 +33,13 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         """Deliveries that are not settled."""
         return self.filter(state=Delivery.State.PENDING)
 
+    def unleased(self, now: datetime) -> Self:
+        """Deliveries that are not settled and under no lease that still runs at ``now``."""
+        return self.pending().filter(models.Q(leased_until__isnull=True) | models.Q(leased_until__lte=now))
+
     def due(self, now: datetime) -> Self:
-        """Deliveries that may be leased at ``now``: due, their endpoint open, and not under a lease that still runs."""
-        return self.pending().filter(
-            models.Q(leased_until__isnull=True) | models.Q(leased_until__lte=now),
-            next_attempt_at__lte=now,
-            endpoint__enabled=True,
-        )
+        """Deliveries that may be leased at ``now``: due, under no running lease, and their endpoint open."""
+        return self.unleased(now).filter(next_attempt_at__lte=now, endpoint__enabled=True)
 
     def leased(self) -> Self:
         """Deliveries under a lease, run out or not."""
@@ -146,16 +146,31 @@ class Delivery(models.Model):
     def __str__(self) -> str:
         return str(self.id)
 
+    @classmethod
+    def of(cls, event: Event, endpoint: Endpoint, *, now: datetime, replay_of_id: str | None = None) -> Self:
+        """Return a new delivery, not yet stored, that is due at once and has all of its endpoint's attempts."""
+        return cls(
+            event=event,
+            endpoint=endpoint,
+            tenant_id=endpoint.tenant_id,
+            max_attempts=1 + len(endpoint.schedule),
+            next_attempt_at=now,
+            replay_of_id=replay_of_id,
+            created_at=now,
+            updated_at=now,
+        )
+
+    def release(self) -> None:
+        """Clear the lease's columns on this instance."""
+        for name, value in NO_LEASE.items():
+            setattr(self, name, value)
+
     @property
     def trigger(self) -> str:
         """What made this delivery: an event, a replay, or a test send."""
         if self.replay_of_id is not None:
             return "replay"
         return "automatic" if self.event.only_endpoint_id is None else "test"
-
-    def release(self) -> None:
-        """Clear the lease's columns on this instance."""
-        self.lease_token = self.leased_at = self.leased_until = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,3 +181,12 @@ class Lease:
     token: uuid.UUID
     lost_at: datetime | None = None
     """When the lease that ran out had been taken, if there was one: that attempt's outcome is not known."""
+
+    @property
+    def number(self) -> int:
+        """Which of the delivery's attempts this lease is for; the first is 1."""
+        return self.delivery.attempt_count + 1
+
+
+NO_LEASE = {"lease_token": None, "leased_at": None, "leased_until": None}
+"""The lease's columns when there is none."""

@@ -1,8 +1,10 @@
 """Endpoints: a tenant's URL and what it subscribes to."""
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Self
+from functools import partial
+from typing import Any, Self, TypedDict, Unpack
 
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
@@ -14,11 +16,25 @@ from django_relay import conf, exceptions, signals
 from django_relay.fields import EncryptedField, PrefixedIdField
 from django_relay.models.application import Application
 from django_relay.models.signing_secret import SigningSecret
-from django_relay.rules import event_names, filters, headers, signing, texts
+from django_relay.rules import event_names, filters, headers, retries, signing, texts
 from django_relay.transport import addresses
 
+logger = logging.getLogger(__name__)
+
 MAX_TIMEOUT_SECONDS = 30
-_MAX_PATTERNS = 100
+
+
+class Choices(TypedDict, total=False):
+    """What may be chosen of a new endpoint besides its tenant, URL and event types."""
+
+    description: str
+    filters: Mapping[str, Any]
+    headers: Mapping[str, str]
+    rate_limit: int
+    format: str
+    retry_schedule: Sequence[float] | None
+    timeout_seconds: int | None
+    metadata: Mapping[str, Any]
 
 
 def parse_url(url: object) -> addresses.Target:
@@ -53,22 +69,24 @@ class EndpointQuerySet(models.QuerySet["Endpoint"]):
         event_types: Sequence[str],
         application: str = "default",
         secret: str = "",
-        **values: Any,
+        **choices: Unpack[Choices],
     ) -> "Endpoint":
         """Store a new endpoint with its first signing secret and return it.
 
-        Further keyword arguments are fields: ``description``, ``filters``, ``headers``, ``rate_limit``, ``format``,
-        ``retry_schedule``, ``timeout_seconds``, ``metadata``. Without ``secret`` one is generated; read it from
-        ``endpoint.secrets[0]`` and show it to the tenant.
+        Without ``secret`` one is generated; read it from ``endpoint.secrets[0]`` and show it to the tenant. Further
+        arguments are the fields of :class:`Choices`.
 
         Raises:
             ValidationError: a field is wrong; by field, with a stable code. Nothing is stored.
             UnknownApplication: no application has that slug.
+            TypeError: there is no such argument.
         """
+        if not set(choices) <= set(Choices.__annotations__):
+            raise TypeError(f"register() takes {', '.join(Choices.__annotations__)}; got {', '.join(choices)}.")
         owner = Application.objects.using(self.db).filter(slug=application).first()
         if owner is None:
             raise exceptions.UnknownApplication(f"There is no application {application!r}.")
-        endpoint = self.model(application=owner, tenant_id=tenant_id, url=url, event_types=event_types, **values)
+        endpoint = self.model(application=owner, tenant_id=tenant_id, url=url, event_types=event_types, **choices)
         # What must be unique or hold in a row is the database's to say, of the database that is written to.
         endpoint.full_clean(validate_unique=False, validate_constraints=False)
         try:
@@ -79,6 +97,11 @@ class EndpointQuerySet(models.QuerySet["Endpoint"]):
             endpoint.save(using=self.db, force_insert=True)
             SigningSecret.objects.using(self.db).create(endpoint=endpoint, key=secret)
         return endpoint
+
+    def delete(self) -> tuple[int, dict[str, int]]:
+        """Delete each endpoint as :meth:`Endpoint.delete` does; return how many there were."""
+        count = len([endpoint.delete() for endpoint in self])
+        return count, {self.model._meta.label: count}
 
 
 class Endpoint(models.Model):
@@ -174,10 +197,10 @@ class Endpoint(models.Model):
         errors: dict[str, ValidationError] = {}
         checks: dict[str, Callable[[], object]] = {
             "url": lambda: parse_url(self.url).url,
-            "event_types": lambda: _patterns(self.event_types),
+            "event_types": lambda: event_names.validate_patterns(self.event_types),
             "filters": lambda: filters.validate(self.filters),
             "headers": lambda: headers.validate(self.headers),
-            "retry_schedule": lambda: _schedule(self.retry_schedule),
+            "retry_schedule": lambda: retries.validate_schedule(self.retry_schedule),
             "tenant_id": lambda: _tenant_id(self.tenant_id),
             "description": lambda: _storable(self.description, "bad_description"),
             "metadata": lambda: _storable(self.metadata, "bad_metadata"),
@@ -196,48 +219,38 @@ class Endpoint(models.Model):
         """Stop delivering to this endpoint; what is pending is held until it is enabled.
 
         Returns whether it was enabled before. Sends ``endpoint_disabled`` after commit.
+
+        Raises:
+            ValueError: ``reason`` is none of :class:`Reason`.
         """
         at = at or timezone.now()
-        changed = self._open_rows().update(
-            enabled=False, disabled_reason=self.Reason(reason), disabled_at=at, updated_at=at
+        return self._change(
+            {"enabled": True},
+            {"enabled": False, "disabled_reason": self.Reason(reason), "disabled_at": at, "updated_at": at},
+            fact="endpoint.disabled",
         )
-        self.refresh_from_db(fields=["enabled", "disabled_reason", "disabled_at", "updated_at"])
-        if changed:
-            transaction.on_commit(
-                lambda: signals.endpoint_disabled.send_robust(type(self), instance=self),
-                using=self._state.db,
-            )
-        return bool(changed)
 
     def enable(self) -> bool:
         """Deliver to this endpoint again; what was held becomes due. Returns whether anything changed."""
-        now = timezone.now()
-        changed = (
-            type(self)
-            .objects.using(self._state.db)
-            .filter(pk=self.pk, enabled=False, deleted_at__isnull=True)
-            .update(
-                enabled=True,
-                disabled_reason="",
-                disabled_at=None,
-                failing_since=None,
-                updated_at=now,
-            )
+        opened = {"enabled": True, "disabled_reason": "", "disabled_at": None, "failing_since": None}
+        return self._change(
+            {"enabled": False, "deleted_at": None}, {**opened, "updated_at": timezone.now()}, fact="endpoint.enabled"
         )
-        self.refresh_from_db(fields=["enabled", "disabled_reason", "disabled_at", "failing_since", "updated_at"])
-        return bool(changed)
 
-    def soft_delete(self) -> None:
-        """Delete the endpoint: no more deliveries, secrets and headers destroyed, history kept.
+    def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
+        """Delete the endpoint: no more deliveries, secrets and headers destroyed, the row kept for its history.
 
-        Its pending deliveries are cancelled by upkeep, in batches.
+        Its pending deliveries are cancelled by upkeep, in batches. Takes and returns what Django's ``delete`` does.
         """
         now = timezone.now()
         using = self._state.db
         with transaction.atomic(using):
             self.headers, self.enabled, self.deleted_at = {}, False, now
-            self.save(update_fields=["headers", "enabled", "deleted_at", "updated_at"])
+            self.disabled_at = self.disabled_at or now
+            self.save(update_fields=["headers", "enabled", "disabled_at", "deleted_at", "updated_at"])
             SigningSecret.objects.using(using).filter(endpoint=self).delete()
+            self._after_commit("endpoint.deleted")
+        return 1, {self._meta.label: 1}
 
     def rotate_secret(self, overlap: timedelta | None = None, *, secret: str = "", scheme: str = "v1") -> str:
         """Make a new signing secret current and return it; the old ones sign for ``overlap`` more.
@@ -264,6 +277,7 @@ class Endpoint(models.Model):
                 models.Q(expires_at__isnull=True) | models.Q(expires_at__gt=now + overlap), endpoint=self
             ).update(expires_at=now + overlap)
             rows.create(endpoint=self, key=key)
+            self._after_commit("secret.rotated")
         return key
 
     # Queries
@@ -290,31 +304,23 @@ class Endpoint(models.Model):
         own: Sequence[float] | None = self.retry_schedule
         return conf.settings.RETRY_SCHEDULE if own is None else own
 
-    def _open_rows(self) -> EndpointQuerySet:
-        return type(self).objects.using(self._state.db).filter(pk=self.pk, enabled=True)
+    def _change(self, where: dict[str, Any], values: dict[str, Any], *, fact: str) -> bool:
+        """Write ``values`` if the row still is as ``where`` says; return whether it was."""
+        rows = type(self).objects.using(self._state.db).filter(pk=self.pk, **where)
+        changed = bool(rows.update(**values))
+        self.refresh_from_db(fields=list(values))
+        if changed:
+            self._after_commit(fact)
+        return changed
 
+    def _after_commit(self, fact: str) -> None:
+        transaction.on_commit(partial(self._announce, fact), using=self._state.db, robust=True)
 
-def _patterns(value: object) -> list[str]:
-    if not isinstance(value, list | tuple) or not 1 <= len(value) <= _MAX_PATTERNS:
-        raise exceptions.InvalidPattern(
-            f"Give a list of 1 to {_MAX_PATTERNS} patterns, such as ['invoice.*'].",
-            code="wrong_type",
-        )
-    return [event_names.validate_pattern(pattern) for pattern in value]
-
-
-def _schedule(value: object) -> list[float] | None:
-    if value is None:
-        return None
-    if not isinstance(value, list | tuple) or len(value) > 50:
-        raise exceptions.InvalidInput("Give a list of at most 50 waits, in seconds.", code="wrong_type")
-    for wait in value:
-        if isinstance(wait, bool) or not isinstance(wait, int | float) or not 0 < wait <= 30 * conf.DAY_SECONDS:
-            raise exceptions.InvalidInput(
-                "Each wait is a number of seconds, more than 0 and at most 30 days.",
-                code="bad_retry_schedule",
-            )
-    return list(value)
+    def _announce(self, fact: str) -> None:
+        extra = {"event": fact, "endpoint_id": self.pk, "tenant_id": self.tenant_id, "reason": self.disabled_reason}
+        logger.info("%s %s %s", fact, self.pk, self.disabled_reason, extra=extra)
+        if fact == "endpoint.disabled":
+            signals.endpoint_disabled.send_robust(type(self), instance=self)
 
 
 def _tenant_id(value: object) -> str:

@@ -18,7 +18,7 @@ class EventQuerySet(models.QuerySet["Event"]):
         """Events not yet fanned out: the outbox."""
         return self.filter(status=Event.Status.PENDING)
 
-    def settled_before(self, moment: datetime) -> Self:
+    def fanned_out_before(self, moment: datetime) -> Self:
         """Events that were fanned out and emitted before ``moment``."""
         return self.exclude(status=Event.Status.PENDING).filter(created_at__lt=moment)
 

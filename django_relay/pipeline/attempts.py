@@ -1,13 +1,38 @@
 """Step 4: from a lease to a request: envelope, signature, headers. No transaction is open, and no row changes."""
 
+import logging
 from datetime import datetime
 
 from django_relay import __version__, conf, exceptions, ids
-from django_relay.models import Delivery
+from django_relay.models import Delivery, Event, SigningSecret
+from django_relay.models.delivery import Lease
 from django_relay.rules import envelopes, signing
 from django_relay.transport import base
 
+logger = logging.getLogger(__name__)
+
 USER_AGENT = f"django_relay/{__version__}"
+
+
+def begin(lease: Lease, *, now: datetime) -> base.Request | base.Outcome:
+    """Return the request of a lease's attempt, or its outcome when there is nothing to send.
+
+    That is when the lease was taken from a worker that vanished (``unknown``), and when the request cannot be made
+    because a secret cannot be read (``local_error``).
+    """
+    delivery = lease.delivery
+    if lease.lost_at is not None:
+        error = "The worker that made this attempt vanished; whether the receiver got it is not known."
+        return _outcome(delivery, kind="unknown", error=error, at=lease.lost_at)
+    try:
+        return prepare(delivery, now=now)
+    except Exception as error:
+        logger.exception(
+            "An attempt could not be prepared.",
+            extra={"event": "attempt.not_prepared", "delivery_id": delivery.pk},
+        )
+        words = str(error) if isinstance(error, exceptions.RelayError) else type(error).__name__
+        return _outcome(delivery, kind="local_error", error=words, at=now)
 
 
 def prepare(delivery: Delivery, *, now: datetime) -> base.Request:
@@ -19,7 +44,7 @@ def prepare(delivery: Delivery, *, now: datetime) -> base.Request:
         DecryptionError: a secret or custom header cannot be read; nothing may be sent then.
     """
     endpoint, event = delivery.endpoint, delivery.event
-    body, content_type = envelopes.encode(_message(delivery), endpoint.format)
+    body, content_type = envelopes.encode(_facts(event), endpoint.format)
     timestamp = int(now.timestamp())
     secrets = endpoint.secrets_at(now)
     if not secrets:
@@ -27,7 +52,7 @@ def prepare(delivery: Delivery, *, now: datetime) -> base.Request:
     headers = {
         "webhook-id": event.pk,
         "webhook-timestamp": str(timestamp),
-        "webhook-signature": signing.signature_header(secrets, message_id=event.pk, timestamp=timestamp, body=body),
+        "webhook-signature": signing.signature_header(secrets, webhook_id=event.pk, timestamp=timestamp, body=body),
         "webhook-attempt": str(delivery.attempt_count + 1),
         "content-type": content_type,
         "user-agent": USER_AGENT,
@@ -38,8 +63,7 @@ def prepare(delivery: Delivery, *, now: datetime) -> base.Request:
     return _request(delivery, headers={**headers, **own}, body=body)
 
 
-def not_made(delivery: Delivery, *, kind: str, error: str, at: datetime) -> base.Outcome:
-    """Return the outcome of an attempt whose request was never made, or is not known to have been."""
+def _outcome(delivery: Delivery, *, kind: str, error: str, at: datetime) -> base.Outcome:
     request = _request(delivery, headers={}, body=b"")
     return base.Outcome(request=request, started_at=at, duration_ms=0, error_kind=kind, error=error)
 
@@ -56,9 +80,8 @@ def _request(delivery: Delivery, *, headers: dict[str, str], body: bytes) -> bas
     )
 
 
-def _message(delivery: Delivery) -> envelopes.Message:
-    event = delivery.event
-    return envelopes.Message(
+def _facts(event: Event) -> envelopes.Facts:
+    return envelopes.Facts(
         event_id=event.pk,
         event_type=event.event_type,
         occurred_at=event.occurred_at,
@@ -67,3 +90,23 @@ def _message(delivery: Delivery) -> envelopes.Message:
         subject=event.subject,
         source=conf.settings.CLOUDEVENTS_SOURCE or f"/django_relay/{event.application.slug}",
     )
+
+
+def check_keys(*, using: str) -> None:
+    """Refuse to start when none of the newest signing secrets opens: the configured keys are the wrong ones.
+
+    Raises:
+        RelayConfigurationError: the keys are missing, malformed, or open nothing.
+    """
+    newest = list(SigningSecret.objects.using(using).order_by("-created_at")[:10])
+    for secret in newest:
+        try:
+            _key = secret.key
+        except exceptions.DecryptionError as error:
+            unreadable = error
+        else:
+            return
+    if newest:
+        raise exceptions.RelayConfigurationError(
+            f"ENCRYPTION_KEYS opens none of the newest signing secrets; nothing is sent. {unreadable}"
+        )

@@ -32,17 +32,7 @@ def replay(entry: DLQEntry, *, actor: str = "", now: datetime | None = None) -> 
     using = entry._state.db or router.db_for_write(DLQEntry)
     delivery = _replay(entry.pk, now=now or timezone.now(), using=using)
     entry.refresh_from_db(using=using)
-    logger.info(
-        "dlq.replayed %s as %s",
-        entry.pk,
-        delivery.pk,
-        extra={
-            "event": "dlq.replayed",
-            "dlq_entry_id": entry.pk,
-            "delivery_id": delivery.pk,
-            "actor": actor,
-        },
-    )
+    _log_after_commit("dlq.replayed", entry, actor=actor, using=using, delivery_id=delivery.pk)
     return delivery
 
 
@@ -56,12 +46,14 @@ def discard(entry: DLQEntry, *, actor: str = "", now: datetime | None = None) ->
     rows = DLQEntry.objects.using(using).filter(pk=entry.pk, discarded_at__isnull=True)
     changed = rows.update(discarded_at=now, updated_at=now)
     entry.refresh_from_db(using=using)
-    logger.info(
-        "dlq.discarded %s",
-        entry.pk,
-        extra={"event": "dlq.discarded", "dlq_entry_id": entry.pk, "actor": actor},
-    )
+    if changed:
+        _log_after_commit("dlq.discarded", entry, actor=actor, using=using)
     return bool(changed)
+
+
+def _log_after_commit(fact: str, entry: DLQEntry, *, actor: str, using: str, **facts: str) -> None:
+    extra = {"event": fact, "dlq_entry_id": entry.pk, "actor": actor, **facts}
+    transaction.on_commit(lambda: logger.info("%s %s", fact, entry.pk, extra=extra), using=using, robust=True)
 
 
 @writing.in_transaction
@@ -77,16 +69,7 @@ def _replay(entry_id: str, *, now: datetime, using: str) -> Delivery:
     event = Event.objects.using(using).filter(pk=entry.event_id).first()
     if event is None:
         raise exceptions.NotReplayable("The event is no longer stored.", code="event_gone")
-    delivery = Delivery(
-        event=event,
-        endpoint=endpoint,
-        tenant_id=entry.tenant_id,
-        max_attempts=1 + len(endpoint.schedule),
-        next_attempt_at=now,
-        replay_of_id=entry.delivery_id,
-        created_at=now,
-        updated_at=now,
-    )
+    delivery = Delivery.of(event, endpoint, now=now, replay_of_id=entry.delivery_id)
     if not writing.insert_new([delivery], using=using):
         raise exceptions.NotReplayable(
             "A replay of this entry is under way; wait until it is settled.",

@@ -24,14 +24,18 @@ def expand(limit: int, *, now: datetime, using: str) -> int:
         return 0
     endpoints = _endpoints_by_owner(events, using=using)
     deliveries: list[Delivery] = []
+    by_count: dict[int, list[str]] = defaultdict(list)
     for event in events:
         wanted = _match(event, endpoints[event.application_id, event.tenant_id])
-        deliveries += [_delivery(event, endpoint, now) for endpoint in wanted]
-        event.matched_count = len(wanted)
-        event.status = Event.Status.DISPATCHED if wanted else Event.Status.NO_MATCH
-        event.dispatched_at = now
+        deliveries += [Delivery.of(event, endpoint, now=now) for endpoint in wanted]
+        by_count[len(wanted)].append(event.pk)
     writing.insert_new(deliveries, using=using)
-    _mark(events, now=now, using=using)
+    for count, found in by_count.items():
+        Event.objects.using(using).filter(pk__in=found).update(
+            status=Event.Status.DISPATCHED if count else Event.Status.NO_MATCH,
+            matched_count=count,
+            dispatched_at=now,
+        )
     return len(events)
 
 
@@ -52,27 +56,3 @@ def _match(event: Event, endpoints: list[Endpoint]) -> list[Endpoint]:
     if event.only_endpoint_id is not None:
         return [endpoint for endpoint in endpoints if endpoint.pk == event.only_endpoint_id]
     return [endpoint for endpoint in endpoints if endpoint.wants(event.event_type, event.attributes)]
-
-
-def _delivery(event: Event, endpoint: Endpoint, now: datetime) -> Delivery:
-    return Delivery(
-        event=event,
-        endpoint=endpoint,
-        tenant_id=endpoint.tenant_id,
-        max_attempts=1 + len(endpoint.schedule),
-        next_attempt_at=now,
-        created_at=now,
-        updated_at=now,
-    )
-
-
-def _mark(events: list[Event], *, now: datetime, using: str) -> None:
-    by_count: dict[int, list[str]] = defaultdict(list)
-    for event in events:
-        by_count[event.matched_count or 0].append(event.pk)
-    for count, found in by_count.items():
-        Event.objects.using(using).filter(pk__in=found).update(
-            status=Event.Status.DISPATCHED if count else Event.Status.NO_MATCH,
-            matched_count=count,
-            dispatched_at=now,
-        )

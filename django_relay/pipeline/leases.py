@@ -12,7 +12,7 @@ from django.db import connections
 
 from django_relay import conf
 from django_relay.models import Delivery, writing
-from django_relay.models.delivery import Lease
+from django_relay.models.delivery import NO_LEASE, Lease
 
 
 @writing.in_transaction
@@ -48,9 +48,5 @@ def give_back(leases: Iterable[Lease], *, using: str) -> int:
     for lease in leases:
         by_token.setdefault(lease.token, []).append(lease.delivery.pk)
     for token, found in by_token.items():
-        given += (
-            Delivery.objects.using(using)
-            .filter(pk__in=found, lease_token=token)
-            .update(lease_token=None, leased_at=None, leased_until=None)
-        )
+        given += Delivery.objects.using(using).filter(pk__in=found, lease_token=token).update(**NO_LEASE)
     return given

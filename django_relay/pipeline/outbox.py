@@ -11,10 +11,8 @@ import logging
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from datetime import date, datetime, time
-from decimal import Decimal
+from datetime import datetime
 from typing import Any
-from uuid import UUID
 
 from asgiref.sync import sync_to_async
 from django.db import models, router, transaction
@@ -26,10 +24,14 @@ from django_relay import conf, exceptions, ids
 from django_relay.catalog import lookup
 from django_relay.models import Event, PublishFailure, writing
 from django_relay.pipeline import wakeup
-from django_relay.rules import filters, schemas, texts
+from django_relay.rules import filters, payloads, schemas, texts
 
 logger = logging.getLogger(__name__)
 
+_REQUIRED = {"event_type", "data"}
+_ARGUMENTS = {
+    *_REQUIRED, "tenant_id", "application", "event_id", "idempotency_key", "attributes", "occurred_at", "subject",
+}  # fmt: skip
 _KEY = re.compile(r"[\x20-\x7e]{1,255}")
 
 
@@ -57,7 +59,7 @@ def emit(
         event_id: an id of :func:`~django_relay.deterministic_event_id`; the same id stores one event.
         idempotency_key: up to 255 printable ASCII characters; the same key of a tenant stores one event.
         attributes: values that endpoints' filters look at.
-        occurred_at: when it happened (aware); default now. The ``timestamp`` of the message.
+        occurred_at: when it happened (aware); default now. The ``timestamp`` of the webhook.
         subject: what it is about, such as ``billing.Invoice:42``.
         using: the database alias; default the one that writes go to.
 
@@ -72,8 +74,22 @@ def emit(
 
     Use :func:`emit_many` for a list, and :func:`emit_best_effort` after something that cannot be undone.
     """
-    values = {key: value for key, value in locals().items() if key != "using"}
-    return emit_many([values], using=using)[0]
+    using = using or router.db_for_write(Event)
+    if not _enabled():
+        return None
+    event = _build(
+        event_type=event_type,
+        data=data,
+        tenant_id=tenant_id,
+        application=application,
+        event_id=event_id,
+        idempotency_key=idempotency_key,
+        attributes=attributes,
+        occurred_at=occurred_at,
+        subject=subject,
+        using=using,
+    )
+    return _store([event], using=using)[0]
 
 
 def emit_many(events: Iterable[Mapping[str, Any]], *, using: str | None = None) -> list[Event | None]:
@@ -84,11 +100,17 @@ def emit_many(events: Iterable[Mapping[str, Any]], *, using: str | None = None) 
     using = using or router.db_for_write(Event)
     if not _enabled():
         return [None for _ in events]
-    rows = [_build(**event, using=using) for event in events]
+    rows = [_build(**_checked(event), using=using) for event in events]
     if len(rows) < 2:
         return [*_store(rows, using=using)]
     with transaction.atomic(using):  # a conflict of one must undo the others
         return [*_store(rows, using=using)]
+
+
+def _checked(event: Mapping[str, Any]) -> Mapping[str, Any]:
+    if not _REQUIRED <= set(event) <= _ARGUMENTS:
+        raise exceptions.InvalidEvent("Each event is a mapping of emit()'s arguments; event_type and data are needed.")
+    return event
 
 
 def _store(rows: list[Event], *, using: str) -> list[Event]:
@@ -147,7 +169,7 @@ def _build(
     subject: str = "",
 ) -> Event:
     entry = lookup.find(event_type, application=application, using=using)
-    payload = encode(data)
+    payload = _encode(data)
     _check_schema(entry, payload)
     now = timezone.now()
     event = Event(
@@ -198,63 +220,18 @@ def _text(name: str, value: object) -> str:
     return value
 
 
-def encode(data: Any) -> str:
-    """Return ``data`` as the JSON text that is stored, signed and sent: UTF-8, compact, key order kept.
-
-    Raises:
-        InvalidPayload: not_serialisable, too_deep, or too_large.
-    """
-    _walk(data, conf.settings.MAX_PAYLOAD_DEPTH)
-    try:
-        text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_as_json)
-        size = len(text.encode())
-    except (TypeError, ValueError, RecursionError) as error:
-        raise exceptions.InvalidPayload(f"The data is not JSON: {error}") from error
-    if size > conf.settings.MAX_PAYLOAD_BYTES:
-        raise exceptions.InvalidPayload(
-            f"The data has {size} bytes; at most {conf.settings.MAX_PAYLOAD_BYTES} are allowed. "
-            "Send a reference instead.",
-            code="too_large",
-        )
-    return text
+def _encode(data: object) -> str:
+    return payloads.encode(
+        data,
+        max_bytes=conf.settings.MAX_PAYLOAD_BYTES,
+        max_depth=conf.settings.MAX_PAYLOAD_DEPTH,
+        convert=_lazy_text,
+    )
 
 
-def _walk(value: Any, depth: int) -> None:
-    if isinstance(value, str):
-        if "\x00" in value:
-            raise exceptions.InvalidPayload("The data holds a NUL character, which JSON receivers refuse.")
-        return
-    if not isinstance(value, dict | list | tuple):
-        return
-    if depth == 0:
-        raise exceptions.InvalidPayload(
-            f"The data is nested deeper than {conf.settings.MAX_PAYLOAD_DEPTH} levels (or contains itself).",
-            code="too_deep",
-        )
-    if isinstance(value, dict):
-        for key in value:
-            if not isinstance(key, str):
-                raise exceptions.InvalidPayload(f"The data has a key that is not text: {key!r:.100}.")
-            _walk(key, depth)
-        value = value.values()
-    for item in value:
-        _walk(item, depth - 1)
-
-
-def _as_json(value: Any) -> str:
-    match value:
-        case Decimal() if not value.is_finite():
-            raise TypeError("a Decimal that is not finite")
-        case Decimal() | UUID():
-            return str(value)
-        case Promise():
-            text = str(value)
-            _walk(text, 0)
-            return text
-        case datetime() if timezone.is_naive(value):
-            raise TypeError("a naive datetime; make it aware")
-        case datetime() | date() | time():
-            return value.isoformat()
+def _lazy_text(value: object) -> str:
+    if isinstance(value, Promise):
+        return str(value)
     raise TypeError(f"{type(value).__name__} has no JSON form; convert it first")
 
 
@@ -299,22 +276,24 @@ def _described(value: object) -> str:
         return f"<{type(value).__name__} without a repr>"
 
 
+def _kept_text(value: object) -> str:
+    return texts.cleaned(value if isinstance(value, str) else _described(value))
+
+
 def _keep_failure(arguments: dict[str, Any], error: Exception, caller: str) -> None:
     try:
         try:
-            kept = json.loads(json.dumps(arguments, default=_as_json, allow_nan=False))
-            if not texts.is_storable_json(kept):
-                raise ValueError
-        except (TypeError, ValueError, RecursionError):
+            kept = json.loads(_encode(arguments))
+        except exceptions.InvalidPayload:
             described = ", ".join(f"{name}={_described(value)}" for name, value in arguments.items())
             kept = {"repr": described[: conf.settings.MAX_PAYLOAD_BYTES]}
         using = arguments.get("using") or router.db_for_write(PublishFailure)
         with transaction.atomic(using):
             PublishFailure.objects.using(using).create(
-                event_type=ascii(arguments["event_type"])[1:-1][:255],
-                tenant_id=ascii(arguments.get("tenant_id", ""))[1:-1][:255],
+                event_type=_kept_text(arguments["event_type"])[:255],
+                tenant_id=_kept_text(arguments.get("tenant_id", ""))[:255],
                 arguments=kept,
-                error=ascii(f"{type(error).__name__}: {error}")[1:-1],
+                error=_kept_text(f"{type(error).__name__}: {error}"),
                 caller=caller,
             )
     except Exception:

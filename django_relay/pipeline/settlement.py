@@ -22,9 +22,8 @@ from django_relay.transport.base import Outcome
 logger = logging.getLogger(__name__)
 
 REDACTED = "[redacted]"
-_OURS = {
-    "webhook-id", "webhook-timestamp", "webhook-attempt", "content-type", "user-agent", "traceparent",
-}  # fmt: skip
+_SHOWN = {"webhook-id", "webhook-timestamp", "webhook-attempt", "content-type", "user-agent", "traceparent"}
+"""Request headers whose values are no secret: ours, but for the signature."""
 _SECRET_RESPONSE_HEADERS = {
     "set-cookie",
     "set-cookie2",
@@ -45,7 +44,11 @@ class Settled:
     decision: retries.Decision
     row: Delivery | None
     """The delivery as written; ``None`` when the lease was lost."""
-    next_attempt_at: datetime | None = None
+
+    @property
+    def next_attempt_at(self) -> datetime | None:
+        """When the delivery is attempted again, if it is."""
+        return self.row.next_attempt_at if self.row is not None and self.decision.action == "retry" else None
 
 
 @writing.in_transaction
@@ -79,17 +82,17 @@ def _settle_one(lease: Lease, outcome: Outcome, rows: dict[str, Delivery], now: 
     if row is None or row.state != Delivery.State.PENDING or row.lease_token != lease.token:
         return Settled(lease, outcome, decision, None)
     row.release()
-    row.attempt_count = lease.delivery.attempt_count + 1
-    row.last_error, row.last_error_kind = _error(outcome), outcome.error_kind
+    row.attempt_count = lease.number
+    row.last_error, row.last_error_kind = _error(outcome, decision), outcome.error_kind
     row.last_status_code, row.last_latency_ms = outcome.status_code, outcome.duration_ms
     row.last_response = _text(outcome.body)[:_SUMMARY_CHARACTERS]
     row.updated_at = now
     if decision.action == "retry":
         row.next_attempt_at = now + timedelta(seconds=decision.delay_seconds)
-        return Settled(lease, outcome, decision, row, row.next_attempt_at)
-    delivered = decision.action == "delivered"
-    row.state = Delivery.State.DELIVERED if delivered else Delivery.State.FAILED
-    row.completed_at = now
+    else:
+        delivered = decision.action == "delivered"
+        row.state = Delivery.State.DELIVERED if delivered else Delivery.State.FAILED
+        row.completed_at = now
     return Settled(lease, outcome, decision, row)
 
 
@@ -98,7 +101,7 @@ def _decide(lease: Lease, outcome: Outcome, now: datetime) -> retries.Decision:
     return retries.decide(
         status_code=outcome.status_code,
         error_kind=outcome.error_kind,
-        attempt_number=lease.delivery.attempt_count + 1,
+        attempt_number=lease.number,
         max_attempts=lease.delivery.max_attempts,
         schedule=lease.delivery.endpoint.schedule,
         policy=conf.settings.RETRY_POLICY,
@@ -115,15 +118,15 @@ def _attempt(item: Settled) -> Attempt:
     return Attempt(
         id=outcome.request.id,
         delivery=delivery,
-        number=delivery.attempt_count + 1,
+        number=item.lease.number,
         trigger=delivery.trigger,
         started_at=outcome.started_at,
         duration_ms=outcome.duration_ms,
         status_code=outcome.status_code,
         error_kind=outcome.error_kind,
-        error=_error(outcome),
+        error=_error(outcome, item.decision),
         request_headers=[
-            [name, value if name.lower() in _OURS else REDACTED] for name, value in outcome.request.headers.items()
+            [name, value if name.lower() in _SHOWN else REDACTED] for name, value in outcome.request.headers.items()
         ],
         response_headers=[
             [texts.cleaned(name), REDACTED if name.lower() in _SECRET_RESPONSE_HEADERS else texts.cleaned(value)]
@@ -144,9 +147,9 @@ def _dlq_entry(item: Settled, now: datetime) -> DLQEntry:
         event_type=delivery.event.event_type,
         tenant_id=delivery.tenant_id,
         url=delivery.endpoint.url,
-        error=_error(outcome),
+        error=_error(outcome, item.decision),
         error_kind=outcome.error_kind,
-        attempt_count=delivery.attempt_count + 1,
+        attempt_count=item.lease.number,
         last_status_code=outcome.status_code,
         failed_at=now,
     )
@@ -182,7 +185,7 @@ def _announce(settled: Sequence[Settled], entries: Sequence[DLQEntry]) -> None:
         if item.decision.action == "delivered":
             signals.delivery_succeeded.send_robust(Delivery, instance=item.row)
         elif item.decision.action == "retry":
-            signals.delivery_failed.send_robust(Delivery, instance=item.row)
+            signals.attempt_failed.send_robust(Delivery, instance=item.row)
     for entry in entries:
         signals.delivery_dead_lettered.send_robust(DLQEntry, instance=entry)
 
@@ -196,26 +199,27 @@ def _log(item: Settled) -> None:
         "event_type": delivery.event.event_type,
         "endpoint_id": delivery.endpoint_id,
         "tenant_id": delivery.tenant_id,
-        "attempt": delivery.attempt_count + 1,
+        "attempt": item.lease.number,
         "max_attempts": delivery.max_attempts,
         "status_code": outcome.status_code,
         "error_kind": outcome.error_kind,
         "duration_ms": outcome.duration_ms,
         "decision": item.decision.action,
+        "reason": item.decision.reason,
         "next_attempt_at": item.next_attempt_at,
     }
     logger.info(
-        "%(event)s %(delivery_id)s attempt %(attempt)s/%(max_attempts)s: %(status_code)s %(error_kind)s → %(decision)s",
+        "%(event)s %(delivery_id)s attempt %(attempt)s/%(max_attempts)s: %(status_code)s %(error_kind)s → %(decision)s "
+        "(%(reason)s)",
         facts,
         extra=facts,
     )
 
 
-def _error(outcome: Outcome) -> str:
-    if outcome.error_kind:
-        return texts.cleaned(outcome.error or outcome.error_kind)
-    succeeded = outcome.status_code is not None and 200 <= outcome.status_code < 300
-    return "" if succeeded else f"HTTP {outcome.status_code}"
+def _error(outcome: Outcome, decision: retries.Decision) -> str:
+    if decision.action == "delivered":
+        return ""
+    return texts.cleaned(outcome.error or outcome.error_kind) or f"HTTP {outcome.status_code}"
 
 
 def _text(body: bytes) -> str:

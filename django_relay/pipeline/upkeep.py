@@ -1,13 +1,13 @@
 """What must be done now and then: retention, destroyed secrets, work stranded by deleted endpoints.
 
-Everything works in short batches, is safe to run anywhere at any time by several workers, and never touches what is
-pending or in the DLQ.
+Everything works in short batches and is safe to run anywhere at any time by several workers. Retention never touches an
+event or a delivery that is pending or in the DLQ; DLQ entries themselves have a retention of their own.
 """
 
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 
-from django.db import models
+from django.db import connections, models
 
 from django_relay import conf
 from django_relay.models import (
@@ -20,13 +20,15 @@ from django_relay.models import (
     WorkerPresence,
     writing,
 )
+from django_relay.models.delivery import NO_LEASE
 
 DLQ_RETENTION_DAYS_MIN = 30
 
 
-def tidy(*, now: datetime, using: str) -> dict[str, int]:
-    """Do one batch of every chore; return how many rows each touched."""
-    return {name: chore(now=now, using=using) for name, chore in CHORES.items()}
+def tidy(*, now: datetime, using: str) -> bool:
+    """Do one batch of every chore; return whether one filled its batch, so that more is to be done now."""
+    touched = [chore(now=now, using=using) for chore in CHORES.values()]
+    return max(touched) >= conf.settings.RETENTION_BATCH
 
 
 def tidy_all(*, now: datetime, using: str) -> Iterator[tuple[str, int]]:
@@ -39,27 +41,12 @@ def tidy_all(*, now: datetime, using: str) -> Iterator[tuple[str, int]]:
 @writing.in_transaction
 def cancel_stranded(*, now: datetime, using: str) -> int:
     """Cancel pending deliveries of deleted endpoints, but not those with a request under way."""
-    stranded = (
-        Delivery.objects.using(using)
-        .pending()
-        .filter(
-            models.Q(leased_until__isnull=True) | models.Q(leased_until__lte=now),
-            endpoint__deleted_at__isnull=False,
-        )
-    )
-    batch = list(stranded.values_list("pk", flat=True)[: conf.settings.RETENTION_BATCH])
-    return (
-        Delivery.objects.using(using)
-        .pending()
-        .filter(models.Q(leased_until__isnull=True) | models.Q(leased_until__lte=now), pk__in=batch)
-        .update(
-            state=Delivery.State.CANCELLED,
-            completed_at=now,
-            updated_at=now,
-            lease_token=None,
-            leased_at=None,
-            leased_until=None,
-        )
+    skip_locked = connections[using].features.has_select_for_update_skip_locked
+    deliveries = Delivery.objects.using(using)
+    stranded = deliveries.unleased(now).filter(endpoint__deleted_at__isnull=False)
+    batch = stranded.select_for_update(of=("self",), skip_locked=skip_locked)[: conf.settings.RETENTION_BATCH]
+    return deliveries.filter(pk__in=[delivery.pk for delivery in batch]).update(
+        state=Delivery.State.CANCELLED, completed_at=now, updated_at=now, **NO_LEASE
     )
 
 
@@ -105,7 +92,7 @@ def prune_events(*, now: datetime, using: str) -> int:
     pending = Delivery.objects.using(using).pending().filter(event_id=models.OuterRef("pk"))
     entries = DLQEntry.objects.using(using).filter(event_id=models.OuterRef("pk"))
     return _delete(
-        Event.objects.using(using).settled_before(old).filter(~models.Exists(pending), ~models.Exists(entries))
+        Event.objects.using(using).fanned_out_before(old).filter(~models.Exists(pending), ~models.Exists(entries))
     )
 
 

@@ -4,6 +4,7 @@ import functools
 import logging
 from typing import Protocol
 
+from django.core.checks import CheckMessage
 from django.utils.module_loading import import_string
 
 from django_relay import conf
@@ -17,6 +18,9 @@ class Runner(Protocol):
     def wake(self, using: str) -> None:
         """See that a worker looks at the database ``using`` soon. Called after commit; may raise, which is logged."""
 
+    def check(self) -> list[CheckMessage]:
+        """Return what is wrong with the runner's configuration, for Django's system checks."""
+
 
 def wake(using: str) -> None:
     """Ask the configured runner to have a worker look for work. Never raises: the loop finds all work by itself."""
@@ -24,7 +28,7 @@ def wake(using: str) -> None:
         _runner(conf.settings.RUNNER).wake(using)
     except Exception:
         logger.exception(
-            "The runner could not be woken; the next pass finds the work.",
+            "The runner could not be woken; the workers' next look finds the work.",
             extra={"event": "runner.wake_failed"},
         )
 

@@ -14,8 +14,7 @@ from typing import Self
 from django.db import DatabaseError, DataError, IntegrityError, connections
 from django.utils.module_loading import import_string
 
-from django_relay import conf, exceptions
-from django_relay.models import SigningSecret
+from django_relay import conf
 from django_relay.models.clock import DatabaseClock
 from django_relay.models.delivery import Lease
 from django_relay.pipeline import attempts, fan_out, leases, settlement, upkeep
@@ -66,6 +65,7 @@ class Worker:
         """Whether the last turn found nothing to do and nothing is in flight."""
         self._leases: dict[str, Lease] = {}
         self._unsettled: list[tuple[Lease, Outcome]] = []
+        self._unsent: list[Lease] = []
 
     def __enter__(self) -> Self:
         return self
@@ -98,7 +98,7 @@ class Worker:
         Raises:
             RelayConfigurationError: the signing secrets cannot be read with the configured keys.
         """
-        check_keys(using=self.using)
+        attempts.check_keys(using=self.using)
         pause, beat_at = 0.0, float("-inf")
         while not self.stopping.is_set() and not until():
             try:
@@ -131,7 +131,7 @@ class Worker:
         Gives up when the leases have ended, as after a database that does not come back: the work is another's then.
         """
         ends_at = time.monotonic() + conf.settings.LEASE_SECONDS
-        while (self._leases or self._unsettled) and time.monotonic() < ends_at:
+        while (self._leases or self._unsettled or self._unsent) and time.monotonic() < ends_at:
             self._collect(1.0)
             try:
                 self._settle()
@@ -151,44 +151,28 @@ class Worker:
 
     def _begin(self, lease: Lease, ends_at: float) -> None:
         """Hand a lease's attempt to the transport; ``ends_at`` is when the lease ends, by the monotonic clock."""
-        now = self.clock()
-        if lease.lost_at is not None:
-            outcome = attempts.not_made(
-                lease.delivery,
-                kind="unknown",
-                error="The worker that made this attempt vanished; whether the receiver got it is not known.",
-                at=lease.lost_at,
-            )
-            self._unsettled.append((lease, outcome))
-            return
-        try:
-            request = attempts.prepare(lease.delivery, now=now)
-        except Exception as error:
-            logger.exception(
-                "An attempt could not be prepared.",
-                extra={"event": "attempt.not_prepared", "delivery_id": lease.delivery.pk},
-            )
-            message = str(error) if isinstance(error, exceptions.RelayError) else type(error).__name__
-            outcome = attempts.not_made(lease.delivery, kind="local_error", error=message, at=now)
-            self._unsettled.append((lease, outcome))
-            return
-        if time.monotonic() + request.timeout_seconds > ends_at:
+        begun = attempts.begin(lease, now=self.clock())
+        if isinstance(begun, Outcome):
+            self._unsettled.append((lease, begun))
+        elif time.monotonic() + begun.timeout_seconds > ends_at:
             # This process stood still since its claim; another may be at it, or would be before the deadline.
-            outcome = attempts.not_made(lease.delivery, kind="not_sent", error="The lease ended too soon.", at=now)
-            self._unsettled.append((lease, outcome))
-            return
-        self._leases[request.id] = lease
-        self.transport.submit(request)
+            self._unsent.append(lease)
+        else:
+            self._leases[begun.id] = lease
+            self.transport.submit(begun)
 
     def _collect(self, timeout: float) -> None:
         for outcome in self.transport.completed(0.0 if self._unsettled else timeout):
-            self._unsettled.append((self._leases.pop(outcome.request.id), outcome))
+            lease = self._leases.pop(outcome.request.id)
+            if outcome.error_kind == "not_sent":
+                self._unsent.append(lease)
+            else:
+                self._unsettled.append((lease, outcome))
 
     def _settle(self) -> list[settlement.Settled]:
-        unsent = [item for item in self._unsettled if item[1].error_kind == "not_sent"]
-        if unsent:
-            leases.give_back([lease for lease, _outcome in unsent], using=self.using)
-            self._unsettled = [item for item in self._unsettled if item[1].error_kind != "not_sent"]
+        if self._unsent:
+            leases.give_back(self._unsent, using=self.using)
+            self._unsent = []
         if not self._unsettled:
             return []
         try:
@@ -214,29 +198,10 @@ class Worker:
     def _upkeep(self) -> None:
         if time.monotonic() - _last_upkeep["at"] > _UPKEEP_SECONDS:
             _last_upkeep["at"] = time.monotonic()
-            upkeep.tidy(now=self.clock(), using=self.using)
+            if upkeep.tidy(now=self.clock(), using=self.using):
+                _last_upkeep["at"] = float("-inf")
 
     def _wait_for_database(self, error: DatabaseError) -> None:
         logger.error("The database failed; trying again: %s", error, extra={"event": "worker.database_failed"})
         connections[self.using].close()
         time.sleep(_DATABASE_PAUSE_SECONDS)
-
-
-def check_keys(*, using: str) -> None:
-    """Refuse to start when none of the newest signing secrets opens: the configured keys are the wrong ones.
-
-    Raises:
-        RelayConfigurationError: the keys are missing, malformed, or open nothing.
-    """
-    newest = list(SigningSecret.objects.using(using).order_by("-created_at")[:10])
-    for secret in newest:
-        try:
-            _key = secret.key
-        except exceptions.DecryptionError as error:
-            unreadable = error
-        else:
-            return
-    if newest:
-        raise exceptions.RelayConfigurationError(
-            f"ENCRYPTION_KEYS opens none of the newest signing secrets; nothing is sent. {unreadable}"
-        )

@@ -21,7 +21,7 @@ FORMATS = ("standard", "raw", "cloudevents")
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class Facts:
     """One event, as much of it as an envelope may show."""
 
     event_id: str
@@ -38,7 +38,7 @@ class Message:
     """The CloudEvents source: a URI reference, not empty when the format is ``cloudevents``."""
 
 
-def encode(message: Message, format: str) -> tuple[bytes, str]:  # noqa: A002 — the field's name
+def encode(facts: Facts, format: str) -> tuple[bytes, str]:  # noqa: A002 — the field's name
     """Return the body in UTF-8 and its content type.
 
     Raises:
@@ -46,39 +46,39 @@ def encode(message: Message, format: str) -> tuple[bytes, str]:  # noqa: A002 �
             no Unicode.
     """
     if format == "raw":
-        return message.payload.encode(), "application/json"
+        return facts.payload.encode(), "application/json"
     if format == "standard":
-        return _splice(_standard(message), message.payload), "application/json"
+        return _splice(_standard(facts), facts.payload), "application/json"
     if format == "cloudevents":
-        body = _splice(_cloudevent(message), message.payload)
+        body = _splice(_cloudevent(facts), facts.payload)
         return body, "application/cloudevents+json; charset=utf-8"
     raise ValueError(f"An endpoint's format is one of {', '.join(FORMATS)}.")
 
 
-def _standard(message: Message) -> dict[str, str]:
+def _standard(facts: Facts) -> dict[str, str]:
     """Return the members beside data (Standard Webhooks 1.0.0, "Payload structure")."""
     members = {
-        "type": message.event_type,
-        "id": message.event_id,
-        "timestamp": _timestamp(message.occurred_at),
+        "type": facts.event_type,
+        "id": facts.event_id,
+        "timestamp": _timestamp(facts.occurred_at),
     }
-    if message.schema_version:
-        members["schema_version"] = message.schema_version
+    if facts.schema_version:
+        members["schema_version"] = facts.schema_version
     return members
 
 
-def _cloudevent(message: Message) -> dict[str, str]:
+def _cloudevent(facts: Facts) -> dict[str, str]:
     """Return the context attributes (CloudEvents 1.0.2, §3.1, where an empty subject is none)."""
     attributes = {
         "specversion": "1.0",
-        "id": message.event_id,
-        "source": message.source,
-        "type": message.event_type,
-        "time": _timestamp(message.occurred_at),
+        "id": facts.event_id,
+        "source": facts.source,
+        "type": facts.event_type,
+        "time": _timestamp(facts.occurred_at),
         "datacontenttype": "application/json",
     }
-    if message.subject:
-        attributes["subject"] = message.subject
+    if facts.subject:
+        attributes["subject"] = facts.subject
     return attributes
 
 

@@ -24,6 +24,9 @@ from django_relay import exceptions
 MAX_LENGTH = 128
 """The most characters of a name or a pattern."""
 
+MAX_PATTERNS = 100
+"""The most patterns of one endpoint."""
+
 _WORD = r"[a-z0-9][a-z0-9_-]*"
 _NAME = re.compile(rf"{_WORD}(?:\.{_WORD})*")
 _PATTERN = re.compile(rf"(?:{_WORD}|\*\*?)(?:\.(?:{_WORD}|\*\*?))*")
@@ -63,6 +66,18 @@ def validate_pattern(pattern: object) -> str:
     if pattern.split(".").count("**") > 1:
         raise exceptions.InvalidPattern('A pattern holds "**" at most once.')
     return pattern
+
+
+def validate_patterns(patterns: object) -> list[str]:
+    """Return a list of patterns that an endpoint may subscribe with: 1 to 100 of them.
+
+    Raises:
+        InvalidPattern: ``wrong_type`` when it is no such list, otherwise as :func:`validate_pattern`.
+    """
+    if not isinstance(patterns, list | tuple) or not 1 <= len(patterns) <= MAX_PATTERNS:
+        message = f"Give a list of 1 to {MAX_PATTERNS} patterns, such as ['invoice.*']."
+        raise exceptions.InvalidPattern(message, code="wrong_type")
+    return [validate_pattern(pattern) for pattern in patterns]
 
 
 def matches(pattern: str, name: str) -> bool:

@@ -8,7 +8,6 @@ what came back                                         decision (reason)
 2xx                                                    delivered (``delivered``)
 410                                                    dead, and disables the endpoint (``gone``)
 ``address_not_public``, ``unsafe_url``                 dead (the error kind)
-``not_sent``                                           retry at once: no attempt (``not_sent``)
 policy ``temporary``: 3xx, 501, 4xx but 408, 425, 429  dead (``not_retryable``)
 anything, once the attempts have run out               dead (``attempts_exhausted``)
 ``unknown``                                            retry at once: the lease was the wait
@@ -29,6 +28,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Literal
+
+from django_relay import exceptions
+
+MAX_WAITS = 50
+MAX_WAIT_SECONDS = 30 * 86_400
 
 _HOPELESS_KINDS = ("address_not_public", "unsafe_url")
 _TEMPORARY_4XX = (408, 425, 429)
@@ -96,6 +100,24 @@ def decide(
     return Decision("retry", wait * (1 + jitter * random), reason=reason)
 
 
+def validate_schedule(schedule: object) -> list[float] | None:
+    """Return an endpoint's own schedule; None stands for the project's.
+
+    Raises:
+        InvalidInput: ``wrong_type`` when it is no list of at most 50, ``bad_retry_schedule`` when a wait is no number
+            of seconds above 0 and up to 30 days.
+    """
+    if schedule is None:
+        return None
+    if not isinstance(schedule, list | tuple) or len(schedule) > MAX_WAITS:
+        raise exceptions.InvalidInput(f"Give a list of at most {MAX_WAITS} waits, in seconds.", code="wrong_type")
+    for wait in schedule:
+        if isinstance(wait, bool) or not isinstance(wait, int | float) or not 0 < wait <= MAX_WAIT_SECONDS:
+            message = "Each wait is a number of seconds, more than 0 and at most 30 days."
+            raise exceptions.InvalidInput(message, code="bad_retry_schedule")
+    return list(schedule)
+
+
 def parse_retry_after(value: str, now: datetime) -> float | None:
     """Return how many seconds a Retry-After header asks to wait (RFC 9110 §10.2.3).
 
@@ -121,9 +143,7 @@ def parse_retry_after(value: str, now: datetime) -> float | None:
 def _final(status_code: int | None, error_kind: str, *, policy: str) -> Decision | None:
     """Return the decision of the rows that do not depend on the attempts left, if one fits."""
     if status_code is None:
-        if error_kind in _HOPELESS_KINDS:
-            return Decision("dead", reason=error_kind)
-        return Decision("retry", reason="not_sent") if error_kind == "not_sent" else None
+        return Decision("dead", reason=error_kind) if error_kind in _HOPELESS_KINDS else None
     if 200 <= status_code <= 299:
         return Decision("delivered", reason="delivered")
     if status_code == 410:

@@ -8,7 +8,7 @@ scheme   algorithm     secret               what the receiver holds
 =======  ============  ===================  ==========================================
 
 Signed are the bytes ``{id}.{timestamp}.{body}``. Neither the id nor the timestamp may hold a full
-stop, or two different messages could share a signature. The key behind ``whsk_`` is seed and public
+stop, or two different webhooks could share a signature. The key behind ``whsk_`` is seed and public
 key, 64 bytes, as libsodium has it. Decoded keys are not cached: nothing here keeps a secret longer
 than a call.
 """
@@ -89,7 +89,7 @@ def public_key(secret: str) -> str:
     return "whpk_" + _encode(_private(key).public_key().public_bytes_raw())
 
 
-def sign(secret: str, *, message_id: str, timestamp: int, body: bytes) -> str:
+def sign(secret: str, *, webhook_id: str, timestamp: int, body: bytes) -> str:
     """Return one entry of the ``webhook-signature`` header, such as "v1,g0hM9SsE…".
 
     ``timestamp`` is in seconds since 1970.
@@ -99,22 +99,22 @@ def sign(secret: str, *, message_id: str, timestamp: int, body: bytes) -> str:
         InvalidEvent: ``bad_event_id``, the id could not be told from what follows it.
     """
     prefix, key = _key(secret, _SECRET_PREFIXES)
-    if not _MESSAGE_ID.fullmatch(message_id):
-        raise exceptions.InvalidEvent("A message's id must be visible ASCII without a full stop.", code="bad_event_id")
-    content = _content(message_id, str(timestamp), body)
+    if not _MESSAGE_ID.fullmatch(webhook_id):
+        raise exceptions.InvalidEvent("A webhook's id must be visible ASCII without a full stop.", code="bad_event_id")
+    content = _content(webhook_id, str(timestamp), body)
     if prefix == "whsec_":
         return "v1," + _encode(hmac.digest(key, content, "sha256"))
     return "v1a," + _encode(_private(key).sign(content))
 
 
-def signature_header(secrets: Iterable[str], *, message_id: str, timestamp: int, body: bytes) -> str:
+def signature_header(secrets: Iterable[str], *, webhook_id: str, timestamp: int, body: bytes) -> str:
     """Return the ``webhook-signature`` header: one entry for each live secret, separated by spaces.
 
     Raises:
         InvalidSecret: one is no secret, or there is none: nothing is ever sent unsigned.
         InvalidEvent: ``bad_event_id``, see :func:`sign`.
     """
-    entries = [sign(secret, message_id=message_id, timestamp=timestamp, body=body) for secret in secrets]
+    entries = [sign(secret, webhook_id=webhook_id, timestamp=timestamp, body=body) for secret in secrets]
     if not entries:
         raise exceptions.InvalidSecret("At least one secret is needed to sign.")
     return " ".join(entries)
@@ -147,19 +147,19 @@ def verify(
     keys = [_key(secret, _ALL_PREFIXES) for secret in ([secrets] if isinstance(secrets, str) else secrets)]
     if not keys:
         raise exceptions.InvalidSecret("At least one secret is needed to verify.")
-    message_id, timestamp, signatures = _read(headers)
+    webhook_id, timestamp, signatures = _read(headers)
     age = (time.time() if now is None else now) - int(timestamp)
     if not abs(age) <= tolerance_seconds:
         raise exceptions.VerificationError(
-            "The message was not sent just now; is the clock right?", code="stale_timestamp"
+            "The webhook was not sent just now; is the clock right?", code="stale_timestamp"
         )
     try:
         raw = body.encode() if isinstance(body, str) else bytes(body)
     except UnicodeEncodeError as error:
         raise exceptions.VerificationError("The body is no Unicode.", code="bad_body") from error
-    content = _content(message_id, timestamp, raw)
+    content = _content(webhook_id, timestamp, raw)
     if not any(_is_signed(key, content, signatures=signatures) for key in keys):
-        raise exceptions.VerificationError("No signature of the message fits.")
+        raise exceptions.VerificationError("No signature of the webhook fits.")
     try:
         return json.loads(raw.decode())
     except (ValueError, RecursionError) as error:
@@ -175,17 +175,17 @@ def _read(headers: Mapping[str, str]) -> tuple[str, str, list[tuple[str, bytes]]
         if not isinstance(value, str) or not value:
             raise exceptions.VerificationError(f"The header {name} is missing.", code="missing_header")
         values.append(value)
-    message_id, timestamp, entries = values
+    webhook_id, timestamp, entries = values
     # A strict pattern, for int() also reads "1_7", " 17" and the digits of other scripts.
     if not _TIMESTAMP.fullmatch(timestamp):
         raise exceptions.VerificationError("The timestamp is not a whole number of seconds.", code="bad_timestamp")
-    if not _MESSAGE_ID.fullmatch(message_id) or len(entries) > MAX_HEADER_LENGTH:
-        raise exceptions.VerificationError("The message's id or signature cannot be one of ours.")
+    if not _MESSAGE_ID.fullmatch(webhook_id) or len(entries) > MAX_HEADER_LENGTH:
+        raise exceptions.VerificationError("The webhook's id or signature cannot be one of ours.")
     signatures = []
     for entry in entries.split(" ")[:MAX_SIGNATURES]:
         version, _, signature = entry.partition(",")
         signatures.append((version, _decode(signature)))
-    return message_id, timestamp, signatures
+    return webhook_id, timestamp, signatures
 
 
 def _is_signed(key: tuple[str, bytes], content: bytes, *, signatures: list[tuple[str, bytes]]) -> bool:
@@ -208,8 +208,8 @@ def _fits(public: ed25519.Ed25519PublicKey, signature: bytes, *, content: bytes)
     return True
 
 
-def _content(message_id: str, timestamp: str, body: bytes) -> bytes:
-    return f"{message_id}.{timestamp}.".encode() + body
+def _content(webhook_id: str, timestamp: str, body: bytes) -> bytes:
+    return f"{webhook_id}.{timestamp}.".encode() + body
 
 
 def _key(secret: object, prefixes: tuple[str, ...]) -> tuple[str, bytes]:

@@ -9,10 +9,14 @@ Schedule see that there is one.
 import logging
 import threading
 import time
+from collections.abc import Mapping
 from typing import Any
 
-from django.core.checks import CheckMessage, Warning  # noqa: A004 - Django's own name
+from django.apps import apps
+from django.conf import settings as django_settings
+from django.core.checks import CheckMessage, Error, Warning  # noqa: A004 - Django's own name
 from django.db import router
+from django.utils.module_loading import import_string
 from django_q import signals as q_signals
 from django_q.conf import Conf
 from django_q.models import Schedule
@@ -55,26 +59,45 @@ class DjangoQRunner:
             enqueue()
 
     def check(self) -> list[CheckMessage]:
-        """Warn of a django-q2 configuration in which passes and tasks get in each other's way."""
+        """Find a django-q2 that cannot run passes, or in which passes and tasks get in each other's way."""
+        if not apps.is_installed("django_q"):
+            hint = "Add 'django_q' to INSTALLED_APPS, or set DJANGO_RELAY['RUNNER'] to ProcessRunner's path."
+            return [Error("The django-q2 runner needs the app django_q.", hint=hint, id="django_relay.E008")]
+        name = conf.settings.Q_CLUSTER_NAME
+        cluster = _cluster(name)
+        if cluster is None:
+            hint = f"Add {name!r} to Q_CLUSTER['ALT_CLUSTERS'], or correct the name."
+            message = f"DJANGO_RELAY['Q_CLUSTER_NAME'] names a django-q2 cluster that there is not: {name!r}."
+            return [Error(message, hint=hint, id="django_relay.E009")]
         found: list[CheckMessage] = []
-        if conf.settings.Q_CLUSTER_NAME is None and Conf.WORKERS <= conf.settings.PASSES:
+        workers, retry = cluster.get("workers", Conf.WORKERS), cluster.get("retry", Conf.RETRY)
+        if name is None and workers <= conf.settings.PASSES:
             found.append(
                 Warning(
-                    f"Passes take all {Conf.WORKERS} workers of the django-q2 cluster; other jobs wait behind them.",
+                    f"Passes take all {workers} workers of the django-q2 cluster; other jobs wait behind them.",
                     hint="Raise Q_CLUSTER['workers'] above DJANGO_RELAY['PASSES'], or name a cluster of their own in "
                     "DJANGO_RELAY['Q_CLUSTER_NAME'] and Q_CLUSTER['ALT_CLUSTERS'].",
                     id="django_relay.W010",
                 )
             )
-        if Conf.RETRY is not None and pass_timeout() >= Conf.RETRY:
+        if retry is not None and pass_timeout() >= retry:
             found.append(
                 Warning(
-                    f"Q_CLUSTER['retry'] is {Conf.RETRY} s, but a pass may take {pass_timeout()} s.",
-                    hint=f"Set Q_CLUSTER['retry'] above {pass_timeout()}.",
+                    f"The django-q2 cluster's 'retry' is {retry} s, but a pass may take {pass_timeout()} s.",
+                    hint=f"Set 'retry' above {pass_timeout()}.",
                     id="django_relay.W011",
                 )
             )
         return found
+
+
+def _cluster(name: str | None) -> Mapping[str, Any] | None:
+    """Return the settings of the cluster that is to run passes, or ``None`` if there is no such cluster."""
+    settings: Mapping[str, Any] = getattr(django_settings, "Q_CLUSTER", {})
+    if name is None or name in (settings.get("name"), settings.get("cluster_name")):
+        return settings
+    alternative = settings.get("ALT_CLUSTERS", {}).get(name)
+    return None if alternative is None else {**settings, **alternative}
 
 
 def connect() -> None:
@@ -92,6 +115,8 @@ def enqueue() -> None:
 
 def tend() -> None:
     """See that enough passes run; the one-minute Schedule calls it."""
+    if not _is_the_runner():
+        return
     using = router.db_for_write(Event)
     alive = WorkerPresence.objects.using(using).filter(runner=RUNNER).alive(DatabaseClock(using)())
     for _missing in range(conf.settings.PASSES - len(alive)):
@@ -172,10 +197,18 @@ def _worker_spawned(**kwargs: Any) -> None:
     if Conf.SYNC or (conf.settings.Q_CLUSTER_NAME or Conf.PREFIX) != Conf.CLUSTER_NAME:
         return  # in sync mode every task "spawns" its worker here: a pass would start a pass, and that another
     try:
+        if not _is_the_runner():
+            return
         _ensure_schedule(using=router.db_for_write(Schedule))
         enqueue()
     except Exception:
         logger.exception("No pass could be started.", extra={"event": "runner.spawn_failed"})
+
+
+def _is_the_runner() -> bool:
+    """Return whether the project's runner is this one: a cluster may also run where something else delivers."""
+    runner = import_string(conf.settings.RUNNER)
+    return isinstance(runner, type) and issubclass(runner, DjangoQRunner)
 
 
 @writing.in_transaction

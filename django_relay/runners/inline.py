@@ -4,7 +4,8 @@ import threading
 
 from django.core.checks import CheckMessage
 
-from django_relay.pipeline.worker import Worker, check_keys
+from django_relay.pipeline import attempts
+from django_relay.pipeline.worker import Worker
 
 
 class InlineRunner:
@@ -21,7 +22,7 @@ class InlineRunner:
             return
         self._state.running = True
         try:
-            check_keys(using=using)
+            attempts.check_keys(using=using)
             with Worker(using=using) as worker:
                 while worker.run_once(wait_seconds=1.0) or worker.in_flight:
                     pass

@@ -15,7 +15,7 @@ class Request:
     """One POST that is to be made."""
 
     id: str
-    """The delivery's id; a transport only hands it back."""
+    """The attempt's id; a transport only hands it back."""
     tenant_id: str
     """Whose endpoint it is: connections and name look-ups are not shared between tenants."""
     url: str

@@ -19,7 +19,6 @@ class RequestsTransport:
     """Sends each request from a thread of its own.
 
     The contract of its methods is :class:`~django_relay.transport.base.Transport`.
-    Prefer :class:`~django_relay.transport.curl.CurlTransport` where thousands of requests a second matter.
     """
 
     def __init__(self, *, max_in_flight: int | None = None) -> None:

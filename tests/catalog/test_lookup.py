@@ -60,7 +60,7 @@ class TestOtherProcesses:
     def test_a_new_type_is_seen_when_its_name_is_asked_for(self, monkeypatch):
         find("invoice.paid")
         elsewhere("order.placed")
-        monkeypatch.setattr(lookup, "_RETRY_SECONDS", 0.0)
+        monkeypatch.setattr(lookup, "_LOOK_AGAIN_SECONDS", 0.0)
         assert find("order.placed").name == "order.placed"
 
     def test_a_name_nobody_knows_does_not_cost_a_query_each_time(self, django_assert_max_num_queries):

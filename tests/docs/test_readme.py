@@ -180,7 +180,7 @@ class TestReceiver:
         exec(compile(text, "README.md", "exec"), names)
         body = json.dumps({"type": "invoice.paid", "data": {}}).encode()
         timestamp = int(time.time())
-        signature = signing.sign(names["SECRET"], message_id="evt_1", timestamp=timestamp, body=body)
+        signature = signing.sign(names["SECRET"], webhook_id="evt_1", timestamp=timestamp, body=body)
         headers = {"webhook-id": "evt_1", "webhook-timestamp": str(timestamp), "webhook-signature": signature}
         post = {"data": body, "content_type": "application/json"}
         assert names["webhook"](rf.post("/", **post, headers=headers)).status_code == 204

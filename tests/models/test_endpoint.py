@@ -41,7 +41,7 @@ class TestRegister:
 
     def test_a_deleted_endpoint_gets_no_secret(self):
         endpoint = make_endpoint()
-        endpoint.soft_delete()
+        endpoint.delete()
         with pytest.raises(exceptions.InvalidInput, match="deleted"):
             endpoint.rotate_secret()
         assert SigningSecret.objects.count() == 0
@@ -135,7 +135,7 @@ class TestRegister:
 class TestForTenant:
     def test_only_their_own_and_not_the_deleted(self):
         mine, colleagues, deleted = make_endpoint(ALICE), make_endpoint(BOB), make_endpoint(ALICE)
-        deleted.soft_delete()
+        deleted.delete()
         make_endpoint(CHARLIE)
         make_application("second")
         other = make_endpoint(ALICE, application="second")
@@ -281,7 +281,7 @@ class TestSoftDelete:
     def test_keeps_the_row_and_destroys_its_secrets(self):
         endpoint = make_endpoint(headers={"X-Key": "1"})
         endpoint.rotate_secret()
-        endpoint.soft_delete()
+        endpoint.delete()
         stored = Endpoint.objects.get()
         assert (stored.enabled, stored.headers, stored.secrets) == (False, {}, [])
         assert stored.deleted_at is not None
@@ -290,7 +290,7 @@ class TestSoftDelete:
 
     def test_cannot_be_enabled_again(self):
         endpoint = make_endpoint()
-        endpoint.soft_delete()
+        endpoint.delete()
         assert endpoint.enable() is False
         assert Endpoint.objects.get().enabled is False
 

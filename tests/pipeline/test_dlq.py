@@ -83,7 +83,7 @@ class TestReplay:
 
     def test_a_deleted_endpoint_is_refused(self):
         entry = make_dlq_entry()
-        entry.endpoint.soft_delete()
+        entry.endpoint.delete()
         assert refused(entry) == "endpoint_deleted"
 
     def test_an_event_that_is_gone_is_refused(self):
@@ -116,9 +116,10 @@ class TestReplay:
         delivery.refresh_from_db()
         assert delivery.state == "delivered"
 
-    def test_who_asked_is_logged(self, caplog):
+    def test_who_asked_is_logged(self, caplog, django_capture_on_commit_callbacks):
         entry = make_dlq_entry()
-        delivery = dlq.replay(entry, actor="Bob")
+        with django_capture_on_commit_callbacks(execute=True):
+            delivery = dlq.replay(entry, actor="Bob")
         (record,) = caplog.records
         assert (record.event, record.actor) == ("dlq.replayed", "Bob")
         assert (record.dlq_entry_id, record.delivery_id) == (entry.pk, delivery.pk)

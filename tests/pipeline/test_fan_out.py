@@ -141,7 +141,7 @@ class TestWhoGetsIt:
     def test_disabled_and_deleted_endpoints_get_nothing(self):
         disabled, deleted = make_endpoint(), make_endpoint()
         disabled.disable()
-        deleted.soft_delete()
+        deleted.delete()
         event = make_event()
         expand()
         event.refresh_from_db()

@@ -76,7 +76,7 @@ class TestClaim:
         assert claimed(claim()) == [delivery]
 
     def test_a_deleted_endpoint_gets_nothing(self):
-        make_delivery().endpoint.soft_delete()
+        make_delivery().endpoint.delete()
         assert claim() == []
 
     def test_what_is_leased_is_not_taken_again(self):

@@ -47,7 +47,7 @@ def settle(*results, now=None):
 def heard():
     """Every signal of deliveries and endpoints, as (name, instance) in order."""
     found, receivers = [], []
-    for name in ("delivery_succeeded", "delivery_failed", "delivery_dead_lettered", "endpoint_disabled"):
+    for name in ("delivery_succeeded", "attempt_failed", "delivery_dead_lettered", "endpoint_disabled"):
 
         def receiver(sender, instance, name=name, **kwargs):
             found.append((name, instance))
@@ -311,7 +311,7 @@ class TestLostLease:
         delivery, now = make_delivery(), timezone.now()
         claim(now)
         (lease,) = claim(now + 60 * SECOND)
-        outcome = attempts.not_made(lease.delivery, kind="unknown", error="vanished", at=lease.lost_at)
+        outcome = attempts.begin(lease, now=now + 60 * SECOND)
         settle((lease, outcome), now=now + 61 * SECOND)
         delivery.refresh_from_db()
         assert (delivery.state, delivery.attempt_count) == ("pending", 1)
@@ -443,7 +443,7 @@ class TestSignals:
         with django_capture_on_commit_callbacks(execute=True):
             settle(answer(found[good], 200), answer(found[bad], 500), answer(found[dead], 500))
         entry = DLQEntry.objects.get()
-        assert heard == [("delivery_succeeded", good), ("delivery_failed", bad), ("delivery_dead_lettered", entry)]
+        assert heard == [("delivery_succeeded", good), ("attempt_failed", bad), ("delivery_dead_lettered", entry)]
         assert heard[0][1].state == "delivered"
 
     @pytest.mark.django_db(transaction=True)

@@ -177,7 +177,7 @@ class TestStranded:
         for _ in range(5):
             make_delivery(endpoint=endpoint)
         settled = make_delivery(endpoint=endpoint, state="delivered")
-        endpoint.soft_delete()
+        endpoint.delete()
         with relay(RETENTION_BATCH=2):
             assert [chore("cancelled deliveries", now) for _ in range(4)] == [2, 2, 1, 0]
         assert Delivery.objects.filter(state="cancelled", completed_at=now).count() == 5
@@ -190,7 +190,7 @@ class TestStranded:
     def test_a_request_under_way_is_waited_for(self):
         delivery, now = make_delivery(), timezone.now()
         leases.claim(1, now=now, using=USING)
-        delivery.endpoint.soft_delete()
+        delivery.endpoint.delete()
         assert chore("cancelled deliveries", now + timedelta(seconds=44)) == 0
         assert chore("cancelled deliveries", now + timedelta(seconds=45)) == 1
         delivery.refresh_from_db()
@@ -225,7 +225,7 @@ class TestTidy:
         endpoint = make_endpoint()
         for _ in range(count):
             make_delivery(endpoint=endpoint)
-        endpoint.soft_delete()
+        endpoint.delete()
         live = make_endpoint()
         for _ in range(count):
             live.rotate_secret()
@@ -255,7 +255,9 @@ class TestTidy:
     def test_one_round_does_one_batch_of_each(self):
         self.make_all_kinds(3)
         with relay(RETENTION_BATCH=2):
-            assert upkeep.tidy(now=timezone.now(), using=USING) == dict.fromkeys(upkeep.CHORES, 2)
+            assert upkeep.tidy(now=timezone.now(), using=USING) is True  # there is more to do
+            assert SigningSecret.objects.expired(timezone.now()).count() == 1
+            assert upkeep.tidy(now=timezone.now(), using=USING) is False
 
     def test_nothing_that_is_pending_or_in_the_dlq_is_ever_touched(self):
         pending, entry = make_delivery(), make_dlq_entry()

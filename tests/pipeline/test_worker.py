@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from django_relay import exceptions, fields
 from django_relay.models import Attempt, Delivery, DLQEntry, Endpoint, Event, SigningSecret
-from django_relay.pipeline import dlq, worker
+from django_relay.pipeline import attempts, dlq, worker
 from django_relay.testing import FakeTransport, deliver_pending
 from tests.factories import INVOICE, USING, make_delivery, make_endpoint, make_event
 from tests.people import ALICE, CHARLIE
@@ -201,17 +201,17 @@ class TestCheckKeys:
     def test_refuses_to_start_without_keys(self):
         make_endpoint()
         with relay(ENCRYPTION_KEYS={}), pytest.raises(exceptions.RelayConfigurationError):
-            worker.check_keys(using=USING)
+            attempts.check_keys(using=USING)
 
     def test_one_secret_that_opens_is_enough(self):
         make_endpoint()
         broken = make_endpoint()
         SigningSecret.objects.filter(endpoint=broken).update(key=fields.Ciphertext("r1.gone.AAAA"))
-        worker.check_keys(using=USING)
+        attempts.check_keys(using=USING)
 
     def test_nothing_to_sign_is_no_reason(self):
         with relay(ENCRYPTION_KEYS=OTHER_KEYS):
-            worker.check_keys(using=USING)
+            attempts.check_keys(using=USING)
 
 
 class TestNoSecretLeaks:
@@ -246,7 +246,7 @@ class TestNoSecretLeaks:
             make_event()
             with pytest.raises(RuntimeError):
                 deliver_pending(transport=FakeTransport(fail), now=timezone.now() + timedelta(days=9))
-            endpoint.soft_delete()
+            endpoint.delete()
         assert len(caplog.records) > 30
         assert Attempt.objects.filter(error_kind="local_error").exists()
         tables = {}

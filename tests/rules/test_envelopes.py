@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from django_relay.rules import envelopes
 
-MESSAGE = envelopes.Message(
+FACTS = envelopes.Facts(
     event_id="evt_01m80y1c0000000000000000a0",
     event_type="invoice.paid",
     occurred_at=datetime(2026, 11, 22, 10, 30, tzinfo=UTC),
@@ -29,7 +29,7 @@ JSON = st.recursive(
 
 class TestEncode:
     def test_standard_has_the_members_of_standard_webhooks(self):
-        body, content_type = envelopes.encode(MESSAGE, "standard")
+        body, content_type = envelopes.encode(FACTS, "standard")
         assert content_type == "application/json"
         assert body.decode() == (
             '{"type":"invoice.paid","id":"evt_01m80y1c0000000000000000a0",'
@@ -38,61 +38,61 @@ class TestEncode:
         )
 
     def test_standard_shows_the_schema_version_where_there_is_one(self):
-        body, _ = envelopes.encode(replace(MESSAGE, schema_version="2"), "standard")
+        body, _ = envelopes.encode(replace(FACTS, schema_version="2"), "standard")
         assert list(json.loads(body)) == ["type", "id", "timestamp", "schema_version", "data"]
         assert json.loads(body)["schema_version"] == "2"
 
     def test_raw_is_the_payload_alone(self):
-        assert envelopes.encode(MESSAGE, "raw") == (MESSAGE.payload.encode(), "application/json")
+        assert envelopes.encode(FACTS, "raw") == (FACTS.payload.encode(), "application/json")
 
     def test_cloudevents_has_the_attributes_of_the_specification(self):
-        body, content_type = envelopes.encode(MESSAGE, "cloudevents")
+        body, content_type = envelopes.encode(FACTS, "cloudevents")
         assert content_type == "application/cloudevents+json; charset=utf-8"
         assert json.loads(body) == {
             "specversion": "1.0",
-            "id": MESSAGE.event_id,
+            "id": FACTS.event_id,
             "source": "/django-relay/default",
             "type": "invoice.paid",
             "time": "2026-11-22T10:30:00.000000Z",
             "datacontenttype": "application/json",
             "subject": "shop.Invoice:42",
-            "data": json.loads(MESSAGE.payload),
+            "data": json.loads(FACTS.payload),
         }
 
     def test_text_beyond_ascii_is_utf_8(self):
-        body, _ = envelopes.encode(replace(MESSAGE, subject="größe"), "cloudevents")
+        body, _ = envelopes.encode(replace(FACTS, subject="größe"), "cloudevents")
         assert '"subject":"größe"'.encode() in body
 
     def test_cloudevents_leaves_out_an_empty_subject(self):
-        body, _ = envelopes.encode(replace(MESSAGE, subject=""), "cloudevents")
+        body, _ = envelopes.encode(replace(FACTS, subject=""), "cloudevents")
         assert "subject" not in json.loads(body)
 
     @given(JSON, TEXT)
     def test_the_cloudevents_library_reads_it(self, data, subject):
-        message = replace(MESSAGE, payload=json.dumps(data), subject=subject and "s" + subject)
-        body, content_type = envelopes.encode(message, "cloudevents")
+        facts = replace(FACTS, payload=json.dumps(data), subject=subject and "s" + subject)
+        body, content_type = envelopes.encode(facts, "cloudevents")
         event = http.from_http_event(http.HTTPMessage({"content-type": content_type}, body))
         assert event.get_data() == data
-        assert event.get_id() == message.event_id
+        assert event.get_id() == facts.event_id
         assert event.get_type() == "invoice.paid"
         assert event.get_source() == "/django-relay/default"
-        assert event.get_time() == message.occurred_at
-        assert event.get_subject() == (message.subject or None)
+        assert event.get_time() == facts.occurred_at
+        assert event.get_subject() == (facts.subject or None)
 
     @given(JSON, st.sampled_from(envelopes.FORMATS), st.booleans(), TEXT)
     def test_the_payload_stands_in_the_body_as_it_is(self, data, form, ascii_only, text):
         payload = json.dumps(data, ensure_ascii=ascii_only, indent=len(text) % 3 or None)
-        message = replace(MESSAGE, payload=payload, subject=text, schema_version=text)
-        body, _ = envelopes.encode(message, form)
+        facts = replace(FACTS, payload=payload, subject=text, schema_version=text)
+        body, _ = envelopes.encode(facts, form)
         assert payload.encode() in body
         parsed = json.loads(body)
         assert (parsed if form == "raw" else parsed["data"]) == json.loads(payload)
-        assert envelopes.encode(message, form)[0] == body
+        assert envelopes.encode(facts, form)[0] == body
 
     @pytest.mark.parametrize("payload", ["null", "1e400", "-0.0", '{"a":1,"a":2}', "1.10", '"\\u00e9"', "[ ]"])
     @pytest.mark.parametrize("form", envelopes.FORMATS)
     def test_spellings_that_a_parser_would_lose_are_kept(self, payload, form):
-        body, _ = envelopes.encode(replace(MESSAGE, payload=payload), form)
+        body, _ = envelopes.encode(replace(FACTS, payload=payload), form)
         assert payload.encode() in body
 
     @pytest.mark.parametrize(
@@ -108,18 +108,18 @@ class TestEncode:
         ],
     )
     def test_times_are_rfc_3339_in_utc_with_microseconds(self, moment, expected):
-        body, _ = envelopes.encode(replace(MESSAGE, occurred_at=moment), "standard")
+        body, _ = envelopes.encode(replace(FACTS, occurred_at=moment), "standard")
         assert json.loads(body)["timestamp"] == expected
 
     def test_a_naive_time_is_refused(self):
         with pytest.raises(ValueError, match="aware"):
-            envelopes.encode(replace(MESSAGE, occurred_at=datetime(2026, 1, 1)), "standard")  # noqa: DTZ001
+            envelopes.encode(replace(FACTS, occurred_at=datetime(2026, 1, 1)), "standard")  # noqa: DTZ001
 
     def test_an_unknown_format_is_refused(self):
         with pytest.raises(ValueError, match="standard, raw, cloudevents"):
-            envelopes.encode(MESSAGE, "xml")
+            envelopes.encode(FACTS, "xml")
 
 
-class TestMessage:
+class TestFacts:
     def test_its_repr_never_shows_the_payload(self):
-        assert "amount" not in repr(MESSAGE)
+        assert "amount" not in repr(FACTS)

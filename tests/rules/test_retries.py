@@ -115,9 +115,6 @@ class TestDecide:
     def test_after_a_lost_lease_it_is_tried_at_once(self):
         assert decide(error_kind="unknown", jitter=1.0, random=0.9) == retries.Decision("retry", reason="unknown")
 
-    def test_what_was_not_sent_burns_nothing(self):
-        assert decide(error_kind="not_sent", attempt_number=9) == retries.Decision("retry", reason="not_sent")
-
     @pytest.mark.parametrize("status", [429, 503])
     @pytest.mark.parametrize(
         ("asked", "wait"),

@@ -26,7 +26,7 @@ OTHER = "whsec_W7eJeLo2n0zJVB/jcTxDiUXuRPTXKIExvgusMtq5oUk="
 ASYMMETRIC = "whsk_6gB/VtYiE4hy+cbE0DdmkxjZs9um3ear43zwS9bxsWKZ02YnZPhIclH3qvXkmvhW8jXmGIyDr5JPOkSP87l2qA=="
 
 KNOWN = {
-    "message_id": "msg_p5jXN8AQM9LWM0D4loKWxJek",
+    "webhook_id": "msg_p5jXN8AQM9LWM0D4loKWxJek",
     "timestamp": 1614265330,
     "body": b'{"test": 2432232314}',
 }
@@ -41,12 +41,12 @@ KNOWN_V1A = (
 PYPI_LIBRARIES = [standardwebhooks.Webhook, svix.Webhook]
 
 
-def sent(*secrets, message_id=ID, timestamp=NOW, body=BODY):
+def sent(*secrets, webhook_id=ID, timestamp=NOW, body=BODY):
     return {
-        "webhook-id": message_id,
+        "webhook-id": webhook_id,
         "webhook-timestamp": str(timestamp),
         "webhook-signature": signing.signature_header(
-            secrets or [OLD], message_id=message_id, timestamp=timestamp, body=body
+            secrets or [OLD], webhook_id=webhook_id, timestamp=timestamp, body=body
         ),
     }
 
@@ -142,15 +142,15 @@ class TestSign:
     def test_the_known_answers(self, secret, entry):
         assert signing.sign(secret, **KNOWN) == entry
 
-    @pytest.mark.parametrize("message_id", ["", "a.b", "a b", "a\n", "é", "x" * 257])
-    def test_an_id_that_would_make_the_signature_ambiguous_is_refused(self, message_id):
+    @pytest.mark.parametrize("webhook_id", ["", "a.b", "a b", "a\n", "é", "x" * 257])
+    def test_an_id_that_would_make_the_signature_ambiguous_is_refused(self, webhook_id):
         with pytest.raises(exceptions.InvalidEvent) as caught:
-            signing.sign(OLD, message_id=message_id, timestamp=NOW, body=BODY)
+            signing.sign(OLD, webhook_id=webhook_id, timestamp=NOW, body=BODY)
         assert caught.value.code == "bad_event_id"
 
     def test_a_public_key_cannot_sign(self):
         with pytest.raises(exceptions.InvalidSecret):
-            signing.sign(signing.public_key(ASYMMETRIC), message_id=ID, timestamp=NOW, body=BODY)
+            signing.sign(signing.public_key(ASYMMETRIC), webhook_id=ID, timestamp=NOW, body=BODY)
 
 
 class TestSignatureHeader:
@@ -160,7 +160,7 @@ class TestSignatureHeader:
 
     def test_nothing_is_sent_unsigned(self):
         with pytest.raises(exceptions.InvalidSecret):
-            signing.signature_header([], message_id=ID, timestamp=NOW, body=BODY)
+            signing.signature_header([], webhook_id=ID, timestamp=NOW, body=BODY)
 
 
 class TestWithTheLibrariesOfOthers:
@@ -206,7 +206,7 @@ class TestVerify:
     )
     def test_the_known_answers(self, secret, entry):
         headers = {
-            "webhook-id": KNOWN["message_id"],
+            "webhook-id": KNOWN["webhook_id"],
             "webhook-timestamp": "1614265330",
             "webhook-signature": entry,
         }
@@ -344,13 +344,13 @@ class TestVerify:
         assert refused(sent(ASYMMETRIC) | {"webhook-signature": "v1a,A " * 1_000_000}, secrets=ASYMMETRIC)
         assert time.perf_counter() - began < 2
 
-    @pytest.mark.parametrize("message_id", ["a.b", "é", "a\0", "x" * 300, "\ud800", "a b"])
-    def test_an_id_that_cannot_be_ours_is_refused(self, message_id):
-        assert refused(sent() | {"webhook-id": message_id}) == "bad_signature"
+    @pytest.mark.parametrize("webhook_id", ["a.b", "é", "a\0", "x" * 300, "\ud800", "a b"])
+    def test_an_id_that_cannot_be_ours_is_refused(self, webhook_id):
+        assert refused(sent() | {"webhook-id": webhook_id}) == "bad_signature"
 
     def test_a_full_stop_cannot_move_between_id_and_body(self):
         # "a" + "." + NOW + "." + "5.1" and "a.NOW" + "." + "5" + "." + "1" are the same signed bytes.
-        headers = sent(message_id="a", body=b"5.1")
+        headers = sent(webhook_id="a", body=b"5.1")
         moved = headers | {"webhook-id": f"a.{NOW}", "webhook-timestamp": "5"}
         assert refused(moved, body=b"1", now=5) == "bad_signature"
 

@@ -32,6 +32,12 @@ def work_now(runner="django_q"):
     return presence.enter(runner, now=timezone.now(), using=USING)
 
 
+@pytest.fixture(autouse=True)
+def _the_runner():
+    with relay(RUNNER=RUNNER):
+        yield
+
+
 @pytest.fixture
 def broken_broker(monkeypatch):
     def refuse(*arguments, **options):
@@ -188,6 +194,12 @@ class TestWorkerSpawned:
     def test_in_another_cluster_does_nothing(self):
         with relay(Q_CLUSTER_NAME="relay"):
             post_spawn.send(sender="django_q", proc_name="worker")
+        assert (Schedule.objects.count(), queued()) == (0, [])
+
+    def test_where_something_else_delivers_does_nothing(self):
+        with relay(RUNNER="django_relay.runners.process.ProcessRunner"):
+            post_spawn.send(sender="django_q", proc_name="worker")
+            django_q.tend()
         assert (Schedule.objects.count(), queued()) == (0, [])
 
     def test_never_raises_into_the_cluster(self, caplog, monkeypatch):

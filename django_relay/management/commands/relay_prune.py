@@ -16,7 +16,7 @@ class Command(BaseCommand):
 
     help = (
         "Delete what retention no longer keeps, destroy expired secrets and cancel stranded deliveries, in short "
-        "batches. Never touches what is pending or in the DLQ. Can be interrupted at any time."
+        "batches. Never deletes an event or a delivery that is pending or in the DLQ. Can be interrupted at any time."
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
