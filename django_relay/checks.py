@@ -3,7 +3,6 @@
 Errors are E001…; warnings W001…; those marked *deploy* show with ``manage.py check --deploy``. Ids are never reused.
 """
 
-import base64
 import difflib
 import ipaddress
 import types
@@ -134,13 +133,12 @@ def _words(annotation: Any) -> str:
 
 def check_keys(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     """Find missing and malformed encryption keys."""
-    example = base64.b64encode(b"\0" * 32).decode()
     if not conf.settings.ENCRYPTION_KEYS and django_settings.DEBUG:
         return [
             Warning(
                 "Signing secrets are encrypted with a key derived from SECRET_KEY, which only DEBUG allows.",
-                hint=f"Set DJANGO_RELAY['ENCRYPTION_KEYS'] = {{'2026-11': '<base64 of 32 random bytes>'}} "
-                f"({len(example)} characters) before anything is to be kept.",
+                hint="Set DJANGO_RELAY['ENCRYPTION_KEYS'] = {'2026-11': '<base64 of 32 random bytes>'} before "
+                "anything is to be kept.",
                 id="django_relay.W001",
             )
         ]

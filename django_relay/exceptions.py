@@ -20,7 +20,6 @@ is an :class:`~django_relay.transport.base.Outcome`, a value, and is never raise
     ├── UnknownEventType                unknown_event_type
     ├── DeprecatedEventType             deprecated_event_type
     ├── UnknownApplication              unknown_application
-    ├── DuplicateEventType              duplicate_event_type
     ├── IdempotencyConflict             idempotency_conflict
     ├── NotReplayable                   already_replaying, discarded, endpoint_deleted, …
     ├── DecryptionError                 decryption_failed
@@ -128,12 +127,6 @@ class UnknownApplication(RelayError):
     """There is no application of that name."""
 
     code = "unknown_application"
-
-
-class DuplicateEventType(RelayError):
-    """Two declarations claim the same event type."""
-
-    code = "duplicate_event_type"
 
 
 class IdempotencyConflict(RelayError):

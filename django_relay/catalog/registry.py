@@ -96,25 +96,24 @@ class Fault:
 
 @dataclass
 class Registry:
-    """All declarations of this process."""
+    """All declarations of this process: each definition with the place it stands at, by application and name."""
 
-    definitions: dict[tuple[str, str], WebhookDefinition] = field(default_factory=dict)
-    places: dict[tuple[str, str], str] = field(default_factory=dict)
+    definitions: dict[tuple[str, str], tuple[WebhookDefinition, str]] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
 
     def add(self, definition: WebhookDefinition, *, place: str) -> None:
         """Take a declaration, or keep it as a fault."""
         try:
             definition.check()
-            key = (definition.application, definition.name)
-            first = self.places.get(key, place)
-            if first != place:
-                raise exceptions.DuplicateEventType(f"{definition.name} is declared twice; first at {first}.")
         except exceptions.RelayError as error:
             self.faults.append(Fault(str(error), place))
+            return
+        key = (definition.application, definition.name)
+        _first, first_place = self.definitions.setdefault(key, (definition, place))
+        if first_place == place:
+            self.definitions[key] = (definition, place)
         else:
-            self.definitions[key] = definition
-            self.places[key] = place
+            self.faults.append(Fault(f"{definition.name} is declared twice; first at {first_place}.", place))
 
 
 _registry = Registry()
@@ -133,12 +132,12 @@ def register(definition: WebhookDefinition) -> WebhookDefinition:
 
 def definitions() -> list[WebhookDefinition]:
     """Return the declared event types, in the order of their declaration."""
-    return list(_registry.definitions.values())
+    return [definition for definition, _place in _registry.definitions.values()]
 
 
 def find(application: str, name: str) -> WebhookDefinition | None:
     """Return the declaration of an event type, if code declares it."""
-    return _registry.definitions.get((application, name))
+    return _registry.definitions.get((application, name), (None, ""))[0]
 
 
 def faults() -> list[Fault]:

@@ -1,6 +1,6 @@
 """From declarations to rows: after ``migrate``, by ``manage.py relay_sync_catalog``, and at run time."""
 
-from dataclasses import dataclass
+from collections import Counter
 from typing import Any
 
 from django.apps import AppConfig
@@ -9,15 +9,6 @@ from django.db import connections, router, transaction
 from django_relay.catalog import registry
 from django_relay.models import Application, EventType
 from django_relay.models.event_type import DEFINITION_FIELDS
-
-
-@dataclass
-class Counts:
-    """How many event types a sync created, updated and left alone."""
-
-    created: int = 0
-    updated: int = 0
-    unchanged: int = 0
 
 
 def after_migrate(sender: AppConfig, using: str, **kwargs: Any) -> None:
@@ -29,17 +20,18 @@ def after_migrate(sender: AppConfig, using: str, **kwargs: Any) -> None:
         sync(using=using)
 
 
-def sync(*, using: str) -> Counts:
-    """Write every declaration to its row; rows that code does not declare stay as they are.
+def sync(*, using: str) -> Counter[str]:
+    """Write every declaration to its row, and count how many were ``created``, ``updated`` and ``unchanged``.
 
+    Rows that code does not declare stay as they are.
     A type that staff deprecated stays deprecated: a deployment must not undo their decision.
     """
-    counts = Counts()
+    counts: Counter[str] = Counter()
     with transaction.atomic(using):
         _application("default", using=using)
         for definition in registry.definitions():
             _row, change = _write(definition, using=using)
-            setattr(counts, change, getattr(counts, change) + 1)
+            counts[change] += 1
     return counts
 
 

@@ -5,11 +5,13 @@ One short transaction a step, retried when the database says "not now", and inse
 
 import functools
 import time
-import uuid
 from collections.abc import Callable, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 from django.db import DatabaseError, OperationalError, connections, models, transaction
+
+from django_relay.fields import PrefixedIdField
+from django_relay.models.application import Application
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -52,7 +54,8 @@ def in_transaction(step: Callable[P, R]) -> Callable[P, R]:
 
 def _take_write_lock(using: str) -> None:
     with connections[using].cursor() as cursor:
-        cursor.execute("UPDATE django_relay_application SET slug = slug WHERE 1 = 0")
+        table = connections[using].ops.quote_name(Application._meta.db_table)
+        cursor.execute(f"DELETE FROM {table} WHERE 1 = 0")  # noqa: S608 - the name is the model's own
 
 
 def _is_retriable(error: DatabaseError) -> bool:
@@ -74,6 +77,7 @@ def insert_new(rows: Sequence[M], *, using: str) -> set[Any]:
     names = ", ".join(connection.ops.quote_name(str(field.column)) for field in fields)
     table = connection.ops.quote_name(rows[0]._meta.db_table)
     key = rows[0]._meta.pk
+    assert isinstance(key, PrefixedIdField)  # noqa: S101 - as every table of ours has it
     size = max(connection.ops.bulk_batch_size(fields, rows), 1)
     inserted: set[Any] = set()
     with connection.cursor() as cursor:
@@ -88,13 +92,9 @@ def insert_new(rows: Sequence[M], *, using: str) -> set[Any]:
                 f"RETURNING {connection.ops.quote_name(str(key.column))}",
                 values,
             )
-            inserted.update(key.to_python(_as_uuid(found)) for (found,) in cursor.fetchall())
+            inserted.update(key.from_db_value(found, None, connection) for (found,) in cursor.fetchall())
     for row in rows:
         if row.pk in inserted:
             row._state.adding = False
             row._state.db = using
     return inserted
-
-
-def _as_uuid(value: Any) -> Any:
-    return value if isinstance(value, uuid.UUID) else uuid.UUID(value)

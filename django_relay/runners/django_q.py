@@ -172,7 +172,7 @@ def _admit(using: str) -> WorkerPresence | None:
     """
     clock = DatabaseClock(using)
     began_at, before = time.monotonic(), presence.pulses(RUNNER, using=using)
-    while (row := presence.enter(RUNNER, now=clock(), using=using, at_most=conf.settings.PASSES)) is None:
+    while (row := presence.admit(RUNNER, at_most=conf.settings.PASSES, now=clock(), using=using)) is None:
         waited = time.monotonic() - began_at
         if waited >= _ADMISSION_SECONDS:
             living = set(presence.pulses(RUNNER, using=using).items()) - set(before.items())

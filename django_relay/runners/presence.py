@@ -14,21 +14,24 @@ from django_relay.models import Application, WorkerPresence, writing
 logger = logging.getLogger(__name__)
 
 
-@writing.in_transaction
-def enter(runner: str, *, now: datetime, using: str, at_most: int | None = None) -> WorkerPresence | None:
-    """Say that this process works now; ``None`` if ``at_most`` workers of this runner are alive already.
-
-    Entries are serialised by a row lock, so that two processes never take the same last place.
-    """
-    if at_most is not None:
-        no_key = connections[using].features.has_select_for_no_key_update
-        applications = Application.objects.using(using).order_by("pk").select_for_update(no_key=no_key)
-        applications.first()
-        if len(WorkerPresence.objects.using(using).filter(runner=runner).alive(now)) >= at_most:
-            return None
+def enter(runner: str, *, now: datetime, using: str) -> WorkerPresence:
+    """Say that this process works now."""
     return WorkerPresence.objects.using(using).create(
         runner=runner, hostname=platform.node(), pid=os.getpid(), started_at=now, seen_at=now
     )
+
+
+@writing.in_transaction
+def admit(runner: str, *, at_most: int, now: datetime, using: str) -> WorkerPresence | None:
+    """Say that this process works now, unless ``at_most`` workers of this runner are alive already.
+
+    Admissions are serialised by a row lock, so that two processes never take the same last place.
+    """
+    no_key = connections[using].features.has_select_for_no_key_update
+    Application.objects.using(using).order_by("pk").select_for_update(no_key=no_key).first()
+    if len(WorkerPresence.objects.using(using).filter(runner=runner).alive(now)) >= at_most:
+        return None
+    return enter(runner, now=now, using=using)
 
 
 def pulses(runner: str, *, using: str) -> dict[str, datetime]:

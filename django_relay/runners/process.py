@@ -34,7 +34,6 @@ def run(*, using: str, seconds: float | None = None, until_idle: bool = False) -
     ends_at = float("inf") if seconds is None else time.monotonic() + seconds
     with Worker(using=using) as worker, _stopped_by_signals(worker):
         row = presence.enter("process", now=worker.clock(), using=using)
-        assert row is not None  # noqa: S101 - without a limit there is always a place
         try:
             worker.run(
                 until=lambda: time.monotonic() >= ends_at or (until_idle and worker.idle),

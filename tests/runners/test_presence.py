@@ -16,7 +16,10 @@ pytestmark = pytest.mark.django_db
 
 
 def enter(at_most=None, now=None, runner="django_q"):
-    return presence.enter(runner, now=now or timezone.now(), using=USING, at_most=at_most)
+    now = now or timezone.now()
+    if at_most is None:
+        return presence.enter(runner, now=now, using=USING)
+    return presence.admit(runner, at_most=at_most, now=now, using=USING)
 
 
 def alive(now=None):

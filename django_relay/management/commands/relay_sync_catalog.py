@@ -24,4 +24,4 @@ class Command(BaseCommand):
         if faults:
             raise CommandError("\n".join(f"{fault.place}: {fault.message}" for fault in faults))
         counts = sync.sync(using=router.db_for_write(EventType))
-        self.stdout.write(f"{counts.created} created, {counts.updated} updated, {counts.unchanged} unchanged.")
+        self.stdout.write(", ".join(f"{counts[change]} {change}" for change in ("created", "updated", "unchanged")))
