@@ -24,6 +24,7 @@ from django_relay.models.endpoint import MAX_TIMEOUT_SECONDS
 from django_relay.pipeline.upkeep import DLQ_RETENTION_DAYS_MIN
 
 _LEASE_MARGIN_SECONDS = 10
+_MAX_DAYS = 36_525
 _CHOICES = {"SCHEMA_VALIDATION": ("block", "warn", "off"), "RETRY_POLICY": ("always", "temporary")}
 _POSITIVE = (
     "MAX_PAYLOAD_BYTES", "MAX_PAYLOAD_DEPTH", "TIMEOUT_SECONDS", "LEASE_SECONDS", "MAX_IN_FLIGHT", "FAN_OUT_BATCH",
@@ -95,6 +96,8 @@ def _problem(name: str, value: Any, annotation: Any) -> str:
         return f"must be one of {', '.join(_CHOICES[name])}."
     if name in _POSITIVE and value <= 0:
         return "must be more than 0."
+    if name.endswith("_DAYS") and value > _MAX_DAYS:
+        return f"must be at most {_MAX_DAYS} (a century)."
     if name == "RETRY_JITTER" and not 0 <= value <= 1:
         return "must be between 0 and 1."
     if name == "RETRY_SCHEDULE" and not all(_fits(wait, float) and wait > 0 for wait in value):
@@ -168,6 +171,14 @@ def check_seams(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[
             continue
         if name == "RUNNER":
             found += loaded().check()
+    switch = conf.settings.ENABLED
+    if isinstance(switch, str):
+        try:
+            import_string(switch)
+        except ImportError as error:
+            hint = "Give True, False, a callable, or a callable's dotted path."
+            message = f"DJANGO_RELAY['ENABLED'] cannot be loaded: {error}"
+            found.append(Error(message, hint=hint, id="django_relay.E006"))
     return found
 
 

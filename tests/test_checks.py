@@ -136,6 +136,18 @@ class TestKeys:
         assert KEY not in error.msg
 
 
+class TestForEver:
+    def test_a_retention_without_end_is_refused(self):
+        with relay(DELIVERY_RETENTION_DAYS=1_000_000):
+            (error,) = checks.check_settings(None)
+        assert (error.id, "at most" in error.msg) == ("django_relay.E002", True)
+
+    def test_a_switch_that_cannot_be_loaded(self):
+        with relay(ENABLED="false"):
+            (error,) = checks.check_seams(None)
+        assert (error.id, "ENABLED" in error.msg) == ("django_relay.E006", True)
+
+
 class TestSeams:
     def test_fine(self):
         assert checks.check_seams(None) == []

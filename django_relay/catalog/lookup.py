@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from django.db import connections, transaction
 from django.db.models.signals import post_delete, post_save
 
 from django_relay import conf, exceptions
@@ -58,6 +59,8 @@ def find(name: str, *, application: str, using: str) -> Entry:
     """
     if not isinstance(name, str):
         raise exceptions.InvalidEventName("An event type's name must be text.", code="wrong_type")
+    if not isinstance(application, str):
+        raise exceptions.UnknownApplication("An application is named by its slug, which is text.")
     entry = _entry(_snapshot(using, conf.settings.CATALOG_REFRESH_SECONDS), application, name)
     if entry is None:
         snapshot = _snapshot(using, _LOOK_AGAIN_SECONDS)
@@ -70,9 +73,20 @@ def find(name: str, *, application: str, using: str) -> Entry:
     return entry
 
 
-def clear(**kwargs: Any) -> None:
-    """Forget what was read."""
+def clear(*, using: str = "", **kwargs: Any) -> None:
+    """Forget what was read; until the transaction that changed it ends, what it reads is not kept either."""
     _snapshots.clear()
+    if using and connections[using].in_atomic_block:
+        transaction.on_commit(_committed, using=using)
+
+
+def _committed() -> None:
+    """Mark, by standing in a connection's list of callbacks, a transaction that changed the catalog."""
+    _snapshots.clear()
+
+
+def _is_changing(using: str) -> bool:
+    return any(callback[1] is _committed for callback in connections[using].run_on_commit)
 
 
 def connect() -> None:
@@ -115,5 +129,6 @@ def _snapshot(using: str, trusted_seconds: float) -> _Snapshot:
         for row in rows:
             if row[0] in slugs:
                 snapshot.entries[(slugs[row[0]], row[1])] = Entry(*row)
-        _snapshots[using] = snapshot
+        if not _is_changing(using):
+            _snapshots[using] = snapshot
     return snapshot

@@ -1,19 +1,20 @@
 """Endpoints: a tenant's URL and what it subscribes to."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Self, TypedDict, Unpack
 
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
-from django.db import models, transaction
+from django.db import models, router, transaction
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from django_relay import conf, exceptions, signals
 from django_relay.fields import EncryptedField, PrefixedIdField
+from django_relay.models import writing
 from django_relay.models.application import Application
 from django_relay.models.signing_secret import SigningSecret
 from django_relay.rules import event_names, filters, headers, retries, signing, texts
@@ -22,6 +23,10 @@ from django_relay.transport import addresses
 logger = logging.getLogger(__name__)
 
 MAX_TIMEOUT_SECONDS = 30
+
+_TRANSITIONAL = {
+    "enabled", "disabled_reason", "disabled_at", "failing_since", "last_success_at", "deleted_at", "created_at",
+}  # fmt: skip
 
 
 class Choices(TypedDict, total=False):
@@ -88,7 +93,9 @@ class EndpointQuerySet(models.QuerySet["Endpoint"]):
             raise exceptions.UnknownApplication(f"There is no application {application!r}.")
         endpoint = self.model(application=owner, tenant_id=tenant_id, url=url, event_types=event_types, **choices)
         # What must be unique or hold in a row is the database's to say, of the database that is written to.
-        endpoint.full_clean(validate_unique=False, validate_constraints=False)
+        # Django's check of JSON fields lets some values raise; our own rules are the stricter ones.
+        json_fields = {"event_types", "filters", "retry_schedule", "metadata"}
+        endpoint.full_clean(json_fields, validate_unique=False, validate_constraints=False)
         try:
             secret = signing.validate_secret(secret) if secret else signing.generate_secret()
         except exceptions.InvalidSecret as error:
@@ -141,7 +148,10 @@ class Endpoint(models.Model):
     disabled_reason = models.CharField(_("disabled reason"), max_length=16, choices=Reason.choices, blank=True)
     disabled_at = models.DateTimeField(_("disabled at"), null=True, blank=True)
     rate_limit = models.PositiveIntegerField(
-        _("rate limit"), default=0, help_text=_("Requests a second; 0 is no limit.")
+        _("rate limit"),
+        default=0,
+        validators=[MaxValueValidator(10_000)],
+        help_text=_("Requests a second; 0 is no limit."),
     )
     format = models.CharField(_("format"), max_length=16, choices=Format.choices, default=Format.STANDARD)
     retry_schedule = models.JSONField(
@@ -188,26 +198,35 @@ class Endpoint(models.Model):
 
     # Validation
 
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Save what was chosen of the endpoint, checked; what its transitions write stays as it is in the database.
+
+        So neither a spoilt row nor a stale instance gets past the rules. ``update_fields`` writes just what it names.
+
+        Raises:
+            ValidationError: by field, with the rule's code.
+        """
+        names = kwargs.get("update_fields")
+        if names is None and not self._state.adding:
+            kept = {*_TRANSITIONAL, "id"}
+            names = [field.name for field in self._meta.concrete_fields if field.name not in kept]
+            kwargs["update_fields"] = names
+        self._check(_RULES if names is None else _RULES.keys() & set(names))
+        super().save(*args, **kwargs)
+
     def clean(self) -> None:
         """Check and normalise what the tenant chose.
 
         Raises:
             ValidationError: by field, with the rule's code.
         """
+        self._check(_RULES)
+
+    def _check(self, names: Iterable[str]) -> None:
         errors: dict[str, ValidationError] = {}
-        checks: dict[str, Callable[[], object]] = {
-            "url": lambda: parse_url(self.url).url,
-            "event_types": lambda: event_names.validate_patterns(self.event_types),
-            "filters": lambda: filters.validate(self.filters),
-            "headers": lambda: headers.validate(self.headers),
-            "retry_schedule": lambda: retries.validate_schedule(self.retry_schedule),
-            "tenant_id": lambda: _tenant_id(self.tenant_id),
-            "description": lambda: _storable(self.description, "bad_description"),
-            "metadata": lambda: _storable(self.metadata, "bad_metadata"),
-        }
-        for name, check in checks.items():
+        for name in names:
             try:
-                setattr(self, name, check())
+                setattr(self, name, _RULES[name](getattr(self, name)))
             except exceptions.InvalidInput as error:
                 errors[name] = ValidationError(str(error), code=error.code)
         if errors:
@@ -242,14 +261,7 @@ class Endpoint(models.Model):
 
         Its pending deliveries are cancelled by upkeep, in batches. Takes and returns what Django's ``delete`` does.
         """
-        now = timezone.now()
-        using = self._state.db
-        with transaction.atomic(using):
-            self.headers, self.enabled, self.deleted_at = {}, False, now
-            self.disabled_at = self.disabled_at or now
-            self.save(update_fields=["headers", "enabled", "disabled_at", "deleted_at", "updated_at"])
-            SigningSecret.objects.using(using).filter(endpoint=self).delete()
-            self._after_commit("endpoint.deleted")
+        _destroy(self, now=timezone.now(), using=self._using)
         return 1, {self._meta.label: 1}
 
     def rotate_secret(self, overlap: timedelta | None = None, *, secret: str = "", scheme: str = "v1") -> str:
@@ -264,20 +276,10 @@ class Endpoint(models.Model):
             InvalidSecret: ``secret`` is malformed.
             InvalidInput: ``endpoint_deleted``, a deleted endpoint has no secrets.
         """
-        if self.deleted_at is not None:
-            raise exceptions.InvalidInput("A deleted endpoint has no secrets.", code="endpoint_deleted")
-        now = timezone.now()
         if overlap is None:
             overlap = timedelta(seconds=conf.settings.SECRET_OVERLAP_SECONDS)
         key = signing.validate_secret(secret) if secret else signing.generate_secret(scheme)
-        using = self._state.db
-        with transaction.atomic(using):
-            rows = SigningSecret.objects.using(using)
-            rows.filter(
-                models.Q(expires_at__isnull=True) | models.Q(expires_at__gt=now + overlap), endpoint=self
-            ).update(expires_at=now + overlap)
-            rows.create(endpoint=self, key=key)
-            self._after_commit("secret.rotated")
+        _rotate(self, key, overlap, now=timezone.now(), using=self._using)
         return key
 
     # Queries
@@ -301,20 +303,28 @@ class Endpoint(models.Model):
     @property
     def schedule(self) -> Sequence[float]:
         """Seconds to wait after each failed attempt: its own, else the project's."""
-        own: Sequence[float] | None = self.retry_schedule
+        try:
+            own = retries.validate_schedule(self.retry_schedule)
+        except exceptions.InvalidInput:
+            own = None  # spoilt past our checks: better the project's than none
         return conf.settings.RETRY_SCHEDULE if own is None else own
+
+    @property
+    def _using(self) -> str:
+        return self._state.db or router.db_for_write(type(self), instance=self)
 
     def _change(self, where: dict[str, Any], values: dict[str, Any], *, fact: str) -> bool:
         """Write ``values`` if the row still is as ``where`` says; return whether it was."""
-        rows = type(self).objects.using(self._state.db).filter(pk=self.pk, **where)
+        rows = type(self).objects.using(self._using).filter(pk=self.pk, **where)
         changed = bool(rows.update(**values))
         self.refresh_from_db(fields=list(values))
         if changed:
-            self._after_commit(fact)
+            self.announce_after_commit(fact)
         return changed
 
-    def _after_commit(self, fact: str) -> None:
-        transaction.on_commit(partial(self._announce, fact), using=self._state.db, robust=True)
+    def announce_after_commit(self, fact: str) -> None:
+        """Log ``fact`` once the current transaction has committed, and send the signal that belongs to it."""
+        transaction.on_commit(partial(self._announce, fact), using=self._using, robust=True)
 
     def _announce(self, fact: str) -> None:
         extra = {"event": fact, "endpoint_id": self.pk, "tenant_id": self.tenant_id, "reason": self.disabled_reason}
@@ -323,13 +333,37 @@ class Endpoint(models.Model):
             signals.endpoint_disabled.send_robust(type(self), instance=self)
 
 
-def _tenant_id(value: object) -> str:
-    if not isinstance(value, str):
-        raise exceptions.InvalidInput("A tenant is named by text.", code="bad_tenant_id")
-    return str(_storable(value, "bad_tenant_id"))
+@writing.in_transaction
+def _destroy(endpoint: Endpoint, *, now: datetime, using: str) -> None:
+    rows = Endpoint.objects.using(using).filter(pk=endpoint.pk)
+    rows.select_for_update().first()  # a rotation under way ends first
+    endpoint.headers, endpoint.enabled, endpoint.deleted_at = {}, False, now
+    endpoint.disabled_at = endpoint.disabled_at or now
+    endpoint.save(using=using, update_fields=["headers", "enabled", "disabled_at", "deleted_at", "updated_at"])
+    SigningSecret.objects.using(using).filter(endpoint=endpoint).delete()
+    endpoint.announce_after_commit("endpoint.deleted")
 
 
-def _storable(value: object, code: str) -> object:
-    if not texts.is_storable_json(value):
-        raise exceptions.InvalidInput("NUL, halves of surrogate pairs and NaN cannot be stored.", code=code)
-    return value
+@writing.in_transaction
+def _rotate(endpoint: Endpoint, key: str, overlap: timedelta, *, now: datetime, using: str) -> None:
+    rows = Endpoint.objects.using(using).filter(pk=endpoint.pk, deleted_at__isnull=True)
+    if rows.select_for_update().first() is None:
+        raise exceptions.InvalidInput("A deleted endpoint has no secrets.", code="endpoint_deleted")
+    secrets = SigningSecret.objects.using(using)
+    live = models.Q(expires_at__isnull=True) | models.Q(expires_at__gt=now + overlap)
+    secrets.filter(live, endpoint=endpoint).update(expires_at=now + overlap)
+    secrets.create(endpoint=endpoint, key=key)
+    endpoint.announce_after_commit("secret.rotated")
+
+
+_RULES: dict[str, Callable[[Any], object]] = {
+    "url": lambda value: parse_url(value).url,
+    "event_types": event_names.validate_patterns,
+    "filters": filters.validate,
+    "headers": headers.validate,
+    "retry_schedule": retries.validate_schedule,
+    "tenant_id": partial(texts.validate_text, code="bad_tenant_id"),
+    "description": partial(texts.validate_text, code="bad_description"),
+    "metadata": partial(texts.validate_json, code="bad_metadata"),
+}
+"""What each field that a tenant chooses must be; gives the value in its normal form."""

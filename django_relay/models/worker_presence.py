@@ -20,8 +20,16 @@ class WorkerPresenceQuerySet(models.QuerySet["WorkerPresence"]):
 
     def alive(self, now: datetime) -> list["WorkerPresence"]:
         """Return the workers that claim work now, not counting processes of this machine that are gone."""
-        fresh = self.filter(seen_at__gt=now - timedelta(seconds=ALIVE_SECONDS), claiming=True)
+        fresh = self.working().filter(seen_at__gt=now - timedelta(seconds=ALIVE_SECONDS))
         return [presence for presence in fresh if presence.process_exists()]
+
+    def working(self) -> Self:
+        """Presences of workers that said they claim work."""
+        return self.filter(state=WorkerPresence.State.WORKING)
+
+    def queued(self) -> Self:
+        """Presences of workers that are asked for and have not begun."""
+        return self.filter(state=WorkerPresence.State.QUEUED)
 
     def stale(self, now: datetime) -> Self:
         """Presences nobody will ever update again."""
@@ -29,13 +37,20 @@ class WorkerPresenceQuerySet(models.QuerySet["WorkerPresence"]):
 
 
 class WorkerPresence(models.Model):
-    """One running worker loop."""
+    """One worker loop, from when it is asked for until it has ended."""
+
+    class State(models.TextChoices):
+        """``queued`` (django-q2 passes only) → ``working`` → ``finishing`` what it has in hand."""
+
+        QUEUED = "queued", _("queued")
+        WORKING = "working", _("working")
+        FINISHING = "finishing", _("finishing")
 
     id = PrefixedIdField("wrk_", primary_key=True)
     runner = models.CharField(_("runner"), max_length=32)
-    hostname = models.CharField(_("host name"), max_length=255)
-    pid = models.PositiveIntegerField(_("process id"))
-    claiming = models.BooleanField(_("claiming"), default=True)
+    state = models.CharField(_("state"), max_length=16, choices=State.choices)
+    hostname = models.CharField(_("host name"), max_length=255, blank=True)
+    pid = models.PositiveIntegerField(_("process id"), null=True, blank=True)
     in_flight = models.PositiveIntegerField(_("in flight"), default=0)
     started_at = models.DateTimeField(_("started at"), default=timezone.now)
     seen_at = models.DateTimeField(_("seen at"))
@@ -51,7 +66,7 @@ class WorkerPresence(models.Model):
 
     def process_exists(self) -> bool:
         """Return whether the process may live: always true of another machine's."""
-        if self.hostname != platform.node():
+        if self.pid is None or self.hostname != platform.node():
             return True
         try:
             os.kill(self.pid, 0)

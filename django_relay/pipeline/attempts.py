@@ -6,6 +6,7 @@ from datetime import datetime
 from django_relay import __version__, conf, exceptions, ids
 from django_relay.models import Delivery, Event, SigningSecret
 from django_relay.models.delivery import Lease
+from django_relay.models.endpoint import MAX_TIMEOUT_SECONDS
 from django_relay.rules import envelopes, signing
 from django_relay.transport import base
 
@@ -26,12 +27,14 @@ def begin(lease: Lease, *, now: datetime) -> base.Request | base.Outcome:
         return _outcome(delivery, kind="unknown", error=error, at=lease.lost_at)
     try:
         return prepare(delivery, now=now)
-    except Exception as error:
-        logger.exception(
-            "An attempt could not be prepared.",
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is this delivery's and must hold up no other
+        words = str(error) if isinstance(error, exceptions.RelayError) else type(error).__name__
+        # Without the traceback: its frames hold the secrets, and error trackers collect them.
+        logger.error(  # noqa: TRY400
+            "An attempt could not be prepared: %s",
+            words,
             extra={"event": "attempt.not_prepared", "delivery_id": delivery.pk},
         )
-        words = str(error) if isinstance(error, exceptions.RelayError) else type(error).__name__
         return _outcome(delivery, kind="local_error", error=words, at=now)
 
 
@@ -75,7 +78,7 @@ def _request(delivery: Delivery, *, headers: dict[str, str], body: bytes) -> bas
         url=delivery.endpoint.url,
         headers=headers,
         body=body,
-        timeout_seconds=delivery.endpoint.timeout_seconds or conf.settings.TIMEOUT_SECONDS,
+        timeout_seconds=min(delivery.endpoint.timeout_seconds or conf.settings.TIMEOUT_SECONDS, MAX_TIMEOUT_SECONDS),
         max_response_bytes=conf.settings.MAX_RESPONSE_BYTES,
     )
 

@@ -207,9 +207,12 @@ def _key(value: object) -> str:
 
 
 def _moment(value: object) -> datetime:
-    if isinstance(value, datetime) and timezone.is_aware(value):
+    # Year 1 and year 9999 leave what a database can hold once they are turned to another time zone.
+    if isinstance(value, datetime) and timezone.is_aware(value) and 1900 <= value.year <= 9000:
         return value
-    raise exceptions.InvalidEvent("occurred_at must be an aware datetime.", code="bad_occurred_at")
+    raise exceptions.InvalidEvent(
+        "occurred_at must be an aware datetime of the years 1900 to 9000.", code="bad_occurred_at"
+    )
 
 
 def _text(name: str, value: object) -> str:

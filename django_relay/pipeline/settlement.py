@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 
-from django.db import transaction
+from django.db import connections, transaction
 
 from django_relay import conf, signals
 from django_relay.models import Attempt, Delivery, DLQEntry, Endpoint, writing
@@ -33,6 +33,7 @@ _SECRET_RESPONSE_HEADERS = {
 }
 _NOT_THE_RECEIVERS = {"local_error", "unknown"}
 _SUMMARY_CHARACTERS = 1_000
+_SECRET_CHARACTERS = 6  # what is shorter is no secret, and stands in any text
 
 
 @dataclass(slots=True)
@@ -65,9 +66,37 @@ def settle(results: Sequence[tuple[Lease, Outcome]], *, now: datetime, using: st
         Delivery.objects.using(using).bulk_update(changed, _WRITTEN)
     entries = [_dlq_entry(item, now) for item in settled if item.decision.action == "dead" and item.row]
     writing.insert_new(entries, using=using)
-    _keep_health(settled, now=now, using=using)
     transaction.on_commit(partial(_announce, settled, entries), using=using, robust=True)
     return settled
+
+
+@writing.in_transaction
+def keep_health(settled: Sequence[Settled], *, now: datetime, using: str) -> list[Settled]:
+    """Write when endpoints last succeeded and since when they only fail, and disable those that are gone.
+
+    In a transaction of its own, one UPDATE for each kind, and never waiting for a row that somebody else holds: a
+    host's long transaction about one endpoint must not stop deliveries to all. Returns what would have disabled an
+    endpoint and was passed over for that reason; give it again in the next turn.
+    """
+    by_endpoint = {item.lease.delivery.endpoint_id: item.lease.delivery.endpoint for item in settled}
+    succeeded = {_endpoint_id(item) for item in settled if item.decision.action == "delivered"}
+    failed = {_endpoint_id(item) for item in settled if item.outcome.error_kind not in _NOT_THE_RECEIVERS} - succeeded
+    gone = {_endpoint_id(item) for item in settled if item.decision.disable_endpoint}
+    skip_locked = connections[using].features.has_select_for_update_skip_locked
+    endpoints = Endpoint.objects.using(using)
+    concerned = endpoints.filter(pk__in=succeeded | failed | gone).order_by("pk")
+    rows = concerned.select_for_update(skip_locked=skip_locked)
+    ours = set(rows.values_list("pk", flat=True))
+    endpoints.filter(pk__in=succeeded & ours).update(last_success_at=now, failing_since=None)
+    endpoints.filter(pk__in=failed & ours, failing_since__isnull=True).update(failing_since=now)
+    for endpoint_id in gone & ours:
+        by_endpoint[endpoint_id].disable(Endpoint.Reason.GONE, at=now)
+    held = set(endpoints.filter(pk__in=gone - ours).values_list("pk", flat=True))
+    return [item for item in settled if item.decision.disable_endpoint and _endpoint_id(item) in held]
+
+
+def _endpoint_id(item: Settled) -> str:
+    return str(item.lease.delivery.endpoint_id)
 
 
 _WRITTEN = [
@@ -85,7 +114,7 @@ def _settle_one(lease: Lease, outcome: Outcome, rows: dict[str, Delivery], now: 
     row.attempt_count = lease.number
     row.last_error, row.last_error_kind = _error(outcome, decision), outcome.error_kind
     row.last_status_code, row.last_latency_ms = outcome.status_code, outcome.duration_ms
-    row.last_response = _text(outcome.body)[:_SUMMARY_CHARACTERS]
+    row.last_response = _body(outcome)[:_SUMMARY_CHARACTERS]
     row.updated_at = now
     if decision.action == "retry":
         row.next_attempt_at = now + timedelta(seconds=decision.delay_seconds)
@@ -129,10 +158,13 @@ def _attempt(item: Settled) -> Attempt:
             [name, value if name.lower() in _SHOWN else REDACTED] for name, value in outcome.request.headers.items()
         ],
         response_headers=[
-            [texts.cleaned(name), REDACTED if name.lower() in _SECRET_RESPONSE_HEADERS else texts.cleaned(value)]
+            [
+                texts.cleaned(name),
+                REDACTED if name.lower() in _SECRET_RESPONSE_HEADERS else _without_secrets(value, outcome),
+            ]
             for name, value in outcome.headers
         ],
-        response_body=_text(outcome.body),
+        response_body=_body(outcome),
         remote_address=outcome.remote_address,
         next_attempt_at=item.next_attempt_at,
     )
@@ -153,28 +185,6 @@ def _dlq_entry(item: Settled, now: datetime) -> DLQEntry:
         last_status_code=outcome.status_code,
         failed_at=now,
     )
-
-
-def _keep_health(settled: Sequence[Settled], *, now: datetime, using: str) -> None:
-    """Write when endpoints last succeeded and since when they only fail: one UPDATE for each kind, not for each row."""
-    succeeded = {item.lease.delivery.endpoint_id for item in settled if item.decision.action == "delivered"}
-    failed = {
-        item.lease.delivery.endpoint_id
-        for item in settled
-        if item.decision.action != "delivered" and item.outcome.error_kind not in _NOT_THE_RECEIVERS
-    } - succeeded
-    endpoints = Endpoint.objects.using(using)
-    if succeeded:
-        endpoints.filter(pk__in=succeeded).update(last_success_at=now, failing_since=None)
-    if failed:
-        endpoints.filter(pk__in=failed, failing_since__isnull=True).update(failing_since=now)
-    gone = {
-        item.lease.delivery.endpoint_id: item.lease.delivery.endpoint
-        for item in settled
-        if item.decision.disable_endpoint
-    }
-    for endpoint in gone.values():
-        endpoint.disable(Endpoint.Reason.GONE, at=now)
 
 
 def _announce(settled: Sequence[Settled], entries: Sequence[DLQEntry]) -> None:
@@ -222,5 +232,13 @@ def _error(outcome: Outcome, decision: retries.Decision) -> str:
     return texts.cleaned(outcome.error or outcome.error_kind) or f"HTTP {outcome.status_code}"
 
 
-def _text(body: bytes) -> str:
-    return texts.cleaned(body.decode("utf-8", "replace"))
+def _body(outcome: Outcome) -> str:
+    return _without_secrets(outcome.body.decode("utf-8", "replace"), outcome)
+
+
+def _without_secrets(text: str, outcome: Outcome) -> str:
+    """Return storable text; a receiver that echoes our request must not make us keep its secrets in the clear."""
+    for name, value in outcome.request.headers.items():
+        if name.lower() not in _SHOWN and len(value) >= _SECRET_CHARACTERS:
+            text = text.replace(value, REDACTED)
+    return texts.cleaned(text)

@@ -137,6 +137,8 @@ def _entries_of(outer: str, using: str) -> models.QuerySet[DLQEntry]:
 
 
 def _delete(rows: models.QuerySet[models.Model]) -> int:
-    batch = list(rows.values_list("pk", flat=True)[: conf.settings.RETENTION_BATCH])
+    skip_locked = connections[rows.db].features.has_select_for_update_skip_locked
+    locked = rows.select_for_update(skip_locked=skip_locked)  # a replay under way keeps its entry
+    batch = list(locked.values_list("pk", flat=True)[: conf.settings.RETENTION_BATCH])
     deleted, _by_model = rows.model._default_manager.using(rows.db).filter(pk__in=batch).delete()
     return deleted

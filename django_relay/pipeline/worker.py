@@ -42,7 +42,9 @@ class Turn:
 
 
 class Worker:
-    """Moves what is due: fan out, lease, attempt, settle. As a context manager it closes its transport at the end.
+    """Moves what is due: fan out, lease, attempt, settle.
+
+    As a context manager it finishes what is in flight and closes its transport at the end.
 
     Args:
         using: the database alias.
@@ -66,12 +68,16 @@ class Worker:
         self._leases: dict[str, Lease] = {}
         self._unsettled: list[tuple[Lease, Outcome]] = []
         self._unsent: list[Lease] = []
+        self._gone: list[settlement.Settled] = []
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self.transport.close()
+        try:
+            self.finish()
+        finally:
+            self.transport.close()
 
     @property
     def in_flight(self) -> int:
@@ -141,25 +147,27 @@ class Worker:
     def _claim(self) -> int:
         free = conf.settings.MAX_IN_FLIGHT - self.in_flight
         ends_at = time.monotonic() + conf.settings.LEASE_SECONDS
-        found = leases.claim(free, now=self.clock(), using=self.using)
-        if self.stopping.is_set():
-            leases.give_back(found, using=self.using)
-            return 0
+        now = self.clock()
+        found = leases.claim(free, now=now, using=self.using)
         for lease in found:
-            self._begin(lease, ends_at)
+            self._begin(lease, now, ends_at)
         return len(found)
 
-    def _begin(self, lease: Lease, ends_at: float) -> None:
+    def _begin(self, lease: Lease, now: datetime, ends_at: float) -> None:
         """Hand a lease's attempt to the transport; ``ends_at`` is when the lease ends, by the monotonic clock."""
-        begun = attempts.begin(lease, now=self.clock())
+        begun = attempts.begin(lease, now=now)
         if isinstance(begun, Outcome):
             self._unsettled.append((lease, begun))
-        elif time.monotonic() + begun.timeout_seconds > ends_at:
-            # This process stood still since its claim; another may be at it, or would be before the deadline.
+        elif self.stopping.is_set() or time.monotonic() + begun.timeout_seconds > ends_at:
+            # Told to stop; or this process stood still since its claim, and another may be at it.
             self._unsent.append(lease)
         else:
+            try:
+                self.transport.submit(begun)
+            except BaseException:
+                self._unsent.append(lease)
+                raise
             self._leases[begun.id] = lease
-            self.transport.submit(begun)
 
     def _collect(self, timeout: float) -> None:
         for outcome in self.transport.completed(0.0 if self._unsettled else timeout):
@@ -173,13 +181,15 @@ class Worker:
         if self._unsent:
             leases.give_back(self._unsent, using=self.using)
             self._unsent = []
-        if not self._unsettled:
-            return []
-        try:
-            settled = settlement.settle(self._unsettled, now=self.clock(), using=self.using)
-        except (DataError, IntegrityError):
-            settled = self._settle_one_by_one()
-        self._unsettled = []
+        settled: list[settlement.Settled] = []
+        if self._unsettled:
+            try:
+                settled = settlement.settle(self._unsettled, now=self.clock(), using=self.using)
+            except (DataError, IntegrityError):
+                settled = self._settle_one_by_one()
+            self._unsettled = []
+        if settled or self._gone:
+            self._gone = settlement.keep_health([*self._gone, *settled], now=self.clock(), using=self.using)
         return settled
 
     def _settle_one_by_one(self) -> list[settlement.Settled]:
@@ -198,8 +208,13 @@ class Worker:
     def _upkeep(self) -> None:
         if time.monotonic() - _last_upkeep["at"] > _UPKEEP_SECONDS:
             _last_upkeep["at"] = time.monotonic()
-            if upkeep.tidy(now=self.clock(), using=self.using):
-                _last_upkeep["at"] = float("-inf")
+            try:
+                if upkeep.tidy(now=self.clock(), using=self.using):
+                    _last_upkeep["at"] = float("-inf")
+            except DatabaseError:
+                raise
+            except Exception:
+                logger.exception("Upkeep failed; deliveries go on.", extra={"event": "upkeep.failed"})
 
     def _wait_for_database(self, error: DatabaseError) -> None:
         logger.error("The database failed; trying again: %s", error, extra={"event": "worker.database_failed"})

@@ -4,8 +4,11 @@ PostgreSQL refuses NUL in text and in JSON, and UTF-8 has no halves of surrogate
 when it reads them. So both are refused where they come in.
 """
 
+import json
 import math
 from collections.abc import Mapping
+
+from django_relay import exceptions
 
 
 def is_storable(text: str) -> bool:
@@ -22,6 +25,32 @@ def is_storable_json(value: object) -> bool:
     if isinstance(value, Mapping):
         return all(is_storable_json(part) for pair in value.items() for part in pair)
     return not isinstance(value, list | tuple) or all(map(is_storable_json, value))
+
+
+def validate_text(value: object, *, code: str) -> str:
+    """Return the value if it is storable text.
+
+    Raises:
+        InvalidInput: with ``code``.
+    """
+    if not isinstance(value, str) or not is_storable(value):
+        raise exceptions.InvalidInput("It must be text, without NUL or halves of surrogate pairs.", code=code)
+    return value
+
+
+def validate_json(value: object, *, code: str) -> object:
+    """Return the value if it is storable JSON.
+
+    Raises:
+        InvalidInput: with ``code``.
+    """
+    try:
+        json.dumps(value)
+        if is_storable_json(value):
+            return value
+    except (TypeError, ValueError, RecursionError):
+        pass
+    raise exceptions.InvalidInput("It must be JSON, without NUL, halves of surrogate pairs and NaN.", code=code)
 
 
 def cleaned(text: str) -> str:

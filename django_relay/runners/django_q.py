@@ -1,15 +1,16 @@
 """The default runner: resident passes of the worker loop in django-q2 workers.
 
 A *pass* is one django-q2 task that runs the loop for ``PASS_SECONDS`` and puts its successor into the queue shortly
-before it ends. A task carries no data, it only says "work": the tables hold all truth, so a lost, late or repeated task
-loses and repeats nothing. At most ``PASSES`` passes claim at once, over all machines; ``post_spawn`` and a one-minute
-Schedule see that there is one.
+before it ends. A task carries no data, it only says "work", and which of the passes asked for it is: the tables hold
+all truth, so a lost, late or repeated task loses and repeats nothing. At most ``PASSES`` passes claim at once, over all
+machines; ``post_spawn`` and a one-minute Schedule see that there is one.
 """
 
 import logging
 import threading
 import time
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 from django.apps import apps
@@ -37,6 +38,7 @@ PASS = f"{__name__}.run_pass"
 TEND = f"{__name__}.tend"
 _SCHEDULE_NAME = "django_relay"
 _LOOK_SECONDS = 5.0
+_ON_ITS_WAY = timedelta(seconds=60)
 _HANDOVER_SECONDS = 0.3
 _ADMISSION_SECONDS = 2.0
 _MARGIN_SECONDS = 15.0
@@ -51,11 +53,14 @@ class DjangoQRunner:
 
     def wake(self, using: str) -> None:
         """See that a pass runs. Called after commit: the broker is never touched inside the caller's transaction."""
+        if Conf.SYNC:
+            inline.InlineRunner().wake(using)
+            return
         with self._lock:
-            if time.monotonic() - self._looked_at < _LOOK_SECONDS and not Conf.SYNC:
+            if time.monotonic() - self._looked_at < _LOOK_SECONDS:
                 return
             self._looked_at = time.monotonic()
-        if not WorkerPresence.objects.using(using).alive(DatabaseClock(using)()):
+        if not WorkerPresence.objects.using(using).alive(DatabaseClock(using)()) and _missing(using):
             enqueue()
 
     def check(self) -> list[CheckMessage]:
@@ -106,30 +111,29 @@ def connect() -> None:
 
 
 def enqueue() -> None:
-    """Put a pass into the queue. A broker that fails is logged: the next wake, spawn or minute tries again."""
+    """Put a pass into the queue. What fails is logged: the next wake, spawn or minute tries again."""
+    using = router.db_for_write(Event)
     try:
-        async_task(PASS, q_options=_options("django_relay pass"))
+        token = presence.ask(RUNNER, at_most=conf.settings.PASSES, now=DatabaseClock(using)(), using=using)
+        async_task(PASS, token, q_options=_options("django_relay pass"))
     except Exception:
         logger.exception("No pass could be queued.", extra={"event": "runner.enqueue_failed"})
 
 
 def tend() -> None:
     """See that enough passes run; the one-minute Schedule calls it."""
-    if not _is_the_runner():
-        return
-    using = router.db_for_write(Event)
-    alive = WorkerPresence.objects.using(using).filter(runner=RUNNER).alive(DatabaseClock(using)())
-    for _missing in range(conf.settings.PASSES - len(alive)):
-        enqueue()
+    if _is_the_runner():
+        for _one in range(_missing(router.db_for_write(Event))):
+            enqueue()
 
 
-def run_pass() -> None:
-    """Run the worker loop for ``PASS_SECONDS``, unless enough passes run already; then hand over to a successor."""
+def run_pass(token: str) -> None:
+    """Run the worker loop for ``PASS_SECONDS``, unless enough passes run already; then hand over to a successor.
+
+    ``token`` says which of the passes asked for this is; one that was replaced by a newer one does nothing.
+    """
     using = router.db_for_write(Event)
-    if Conf.SYNC:
-        inline.InlineRunner().wake(using)
-        return
-    row = _admit(using)
+    row = _admit(token, using)
     if row is None:
         return
     with Worker(using=using) as worker:
@@ -164,7 +168,15 @@ def pass_timeout() -> int:
     return int(conf.settings.PASS_SECONDS + MAX_TIMEOUT_SECONDS + _MARGIN_SECONDS)
 
 
-def _admit(using: str) -> WorkerPresence | None:
+def _missing(using: str) -> int:
+    """Return how many passes neither work nor are on their way."""
+    now = DatabaseClock(using)()
+    presences = WorkerPresence.objects.using(using)
+    on_their_way = presences.filter(runner=RUNNER).queued().filter(seen_at__gt=now - _ON_ITS_WAY).count()
+    return max(conf.settings.PASSES - len(presences.filter(runner=RUNNER).alive(now)) - on_their_way, 0)
+
+
+def _admit(token: str, using: str) -> WorkerPresence | None:
     """Return a place among the ``PASSES``, or ``None`` once they are seen to be taken by passes that live.
 
     A predecessor that is about to release its place is waited for. So is the row of a pass that was killed, which is
@@ -172,11 +184,14 @@ def _admit(using: str) -> WorkerPresence | None:
     """
     clock = DatabaseClock(using)
     began_at, before = time.monotonic(), presence.pulses(RUNNER, using=using)
-    while (row := presence.admit(RUNNER, at_most=conf.settings.PASSES, now=clock(), using=using)) is None:
+    while (row := presence.admit(token, at_most=conf.settings.PASSES, now=clock(), using=using)) is None:
         waited = time.monotonic() - began_at
+        if not presence.is_asked_for(token, using=using):
+            return None
         if waited >= _ADMISSION_SECONDS:
             living = set(presence.pulses(RUNNER, using=using).items()) - set(before.items())
             if len(living) >= conf.settings.PASSES or waited >= ALIVE_SECONDS + _ADMISSION_SECONDS:
+                WorkerPresence.objects.using(using).queued().filter(pk=token).delete()
                 return None
         time.sleep(0.1)
     return row
@@ -214,6 +229,7 @@ def _is_the_runner() -> bool:
 @writing.in_transaction
 def _ensure_schedule(*, using: str) -> None:
     schedules = Schedule.objects.using(using).filter(func=TEND)
+    schedules.exclude(cluster=conf.settings.Q_CLUSTER_NAME).update(cluster=conf.settings.Q_CLUSTER_NAME)
     if not schedules.exists():
         schedules.create(
             name=_SCHEDULE_NAME,

@@ -17,27 +17,54 @@ logger = logging.getLogger(__name__)
 def enter(runner: str, *, now: datetime, using: str) -> WorkerPresence:
     """Say that this process works now."""
     return WorkerPresence.objects.using(using).create(
-        runner=runner, hostname=platform.node(), pid=os.getpid(), started_at=now, seen_at=now
+        runner=runner,
+        state=WorkerPresence.State.WORKING,
+        hostname=platform.node(),
+        pid=os.getpid(),
+        started_at=now,
+        seen_at=now,
     )
 
 
 @writing.in_transaction
-def admit(runner: str, *, at_most: int, now: datetime, using: str) -> WorkerPresence | None:
-    """Say that this process works now, unless ``at_most`` workers of this runner are alive already.
+def ask(runner: str, *, at_most: int, now: datetime, using: str) -> str:
+    """Ask for a worker and return its token; of those asked for and not begun only the newest ``at_most`` are valid.
+
+    So tasks that pile up, as in the queue of a cluster that stands still, begin no more workers than there may be.
+    """
+    rows = WorkerPresence.objects.using(using)
+    asked = rows.create(runner=runner, state=WorkerPresence.State.QUEUED, seen_at=now)
+    newest = rows.filter(runner=runner).queued().order_by("-pk").values_list("pk", flat=True)[:at_most]
+    rows.filter(runner=runner).queued().exclude(pk__in=list(newest)).delete()
+    return str(asked.pk)
+
+
+@writing.in_transaction
+def admit(token: str, *, at_most: int, now: datetime, using: str) -> WorkerPresence | None:
+    """Make a worker that was asked for one that works, unless ``at_most`` of its runner are alive already.
 
     Admissions are serialised by a row lock, so that two processes never take the same last place.
     """
     no_key = connections[using].features.has_select_for_no_key_update
     Application.objects.using(using).order_by("pk").select_for_update(no_key=no_key).first()
-    if len(WorkerPresence.objects.using(using).filter(runner=runner).alive(now)) >= at_most:
+    rows = WorkerPresence.objects.using(using)
+    row = rows.queued().filter(pk=token).first()
+    if row is None or len(rows.filter(runner=row.runner).alive(now)) >= at_most:
         return None
-    return enter(runner, now=now, using=using)
+    row.state, row.hostname, row.pid = WorkerPresence.State.WORKING, platform.node(), os.getpid()
+    row.started_at = row.seen_at = now
+    row.save()
+    return row
+
+
+def is_asked_for(token: str, *, using: str) -> bool:
+    """Return whether the token is still valid and nobody has begun with it."""
+    return WorkerPresence.objects.using(using).queued().filter(pk=token).exists()
 
 
 def pulses(runner: str, *, using: str) -> dict[str, datetime]:
     """Return when each worker that claims was last seen, by its own clock: what moves is alive."""
-    rows = WorkerPresence.objects.using(using).filter(runner=runner, claiming=True)
-    return dict(rows.values_list("pk", "seen_at"))
+    return dict(WorkerPresence.objects.using(using).filter(runner=runner).working().values_list("pk", "seen_at"))
 
 
 def beat(presence: WorkerPresence, in_flight: int, *, now: datetime) -> None:
@@ -48,7 +75,7 @@ def beat(presence: WorkerPresence, in_flight: int, *, now: datetime) -> None:
 def release(presence: WorkerPresence) -> None:
     """Say that this worker claims nothing more, so that a successor may. A database that fails is only logged."""
     with _best_effort(presence):
-        _rows(presence).update(claiming=False)
+        _rows(presence).update(state=WorkerPresence.State.FINISHING)
 
 
 def leave(presence: WorkerPresence) -> None:

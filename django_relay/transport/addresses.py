@@ -69,7 +69,8 @@ METADATA = tuple(
             "168.63.129.16/32",  # Azure
             "100.100.100.200/32",  # Alibaba
             "192.0.0.192/32",  # Oracle
-            "fd00:ec2::254/128",  # AWS
+            "fd00:ec2::/32",  # AWS: instances, and the identities of EKS pods
+            "fd00:42::42/128",  # Scaleway
             "fd20:ce::254/128",  # GCP
         ),
     )

@@ -18,7 +18,7 @@ class Request:
     """The attempt's id; a transport only hands it back."""
     tenant_id: str
     """Whose endpoint it is: connections and name look-ups are not shared between tenants."""
-    url: str
+    url: str = field(repr=False)
     headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)
     timeout_seconds: float
@@ -38,7 +38,7 @@ class Outcome:
     """Empty when there is a status code; otherwise one of :data:`ERROR_KINDS`."""
     error: str = ""
     """The error in words, for staff; never shows a secret or the URL's query."""
-    headers: tuple[tuple[str, str], ...] = ()
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     body: bytes = field(default=b"", repr=False)
     """The first bytes of the response's body, as they came."""
     remote_address: str = ""

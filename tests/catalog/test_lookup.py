@@ -1,5 +1,6 @@
 import pytest
 from django.conf import settings
+from django.db import transaction
 from django.test import override_settings
 
 from django_relay import exceptions
@@ -25,6 +26,7 @@ def elsewhere(name, **values):
 
 
 class TestFind:
+    @pytest.mark.django_db(transaction=True)
     def test_reads_the_database_once(self, django_assert_num_queries):
         make_event_type("order.placed")
         find("invoice.paid")
@@ -110,3 +112,14 @@ class TestDeprecation:
         row.deprecate()
         deliver_pending()
         assert Delivery.objects.get().state == "delivered"
+
+
+@pytest.mark.django_db(transaction=True)
+class TestRolledBack:
+    def test_what_was_rolled_back_is_not_remembered(self):
+        with transaction.atomic():
+            make_event_type("order.placed")
+            assert find("order.placed")
+            transaction.set_rollback(True)
+        with pytest.raises(exceptions.UnknownEventType):
+            find("order.placed")

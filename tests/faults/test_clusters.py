@@ -27,7 +27,7 @@ class TestClusters:
         emitted_at, passes, most, next_emit = {}, set(), 0, time.monotonic()
         ends_at = time.monotonic() + 3.5 * PASS_SECONDS
         while time.monotonic() < ends_at:
-            claiming = [row.pk for row in WorkerPresence.objects.filter(claiming=True)]
+            claiming = [row.pk for row in WorkerPresence.objects.working()]
             passes.update(claiming)
             most = max(most, len(claiming))
             if time.monotonic() >= next_emit:

@@ -12,6 +12,7 @@ from django_relay.rules import signing
 from django_relay.testing import FakeTransport, deliver_pending
 from tests.factories import make_application, make_delivery, make_endpoint
 from tests.people import ALICE, BOB, CHARLIE
+from tests.threads import together
 
 pytestmark = pytest.mark.django_db
 
@@ -87,7 +88,7 @@ class TestRegister:
             ({"tenant_id": "a\x00"}, "tenant_id", "bad_tenant_id"),
             ({"tenant_id": "a" * 256}, "tenant_id", "max_length"),
             ({"description": "a" * 501}, "description", "max_length"),
-            ({"metadata": {"a": object()}}, "metadata", "invalid"),
+            ({"metadata": {"a": object()}}, "metadata", "bad_metadata"),
         ],
         ids=lambda value: ascii(value)[:40] if isinstance(value, dict) and "metadata" not in value else "",
     )
@@ -315,3 +316,69 @@ class TestSchedule:
         own, none, projects = make_endpoint(retry_schedule=[1]), make_endpoint(retry_schedule=[]), make_endpoint()
         with override_settings(DJANGO_RELAY={**settings.DJANGO_RELAY, "RETRY_SCHEDULE": [7, 8]}):
             assert [list(endpoint.schedule) for endpoint in (own, none, projects)] == [[1], [], [7, 8]]
+
+
+class TestSave:
+    def test_a_stale_instance_undoes_no_transition(self):
+        stale = make_endpoint()
+        Endpoint.objects.get(pk=stale.pk).delete()
+        stale.description = "new"
+        stale.save()
+        stored = Endpoint.objects.get()
+        assert (stored.description, stored.enabled) == ("new", False)
+        assert stored.deleted_at is not None
+
+    @pytest.mark.parametrize(
+        ("field", "value"),
+        [
+            ("event_types", 5),
+            ("event_types", "zzz.*"),
+            ("filters", []),
+            ("retry_schedule", "5"),
+            ("url", "http://[::1"),
+        ],
+    )
+    def test_what_is_spoilt_is_refused(self, field, value):
+        endpoint = make_endpoint()
+        setattr(endpoint, field, value)
+        with pytest.raises(ValidationError) as caught:
+            endpoint.save()
+        assert list(caught.value.error_dict) == [field]
+
+    def test_every_way_to_delete_keeps_the_row(self):
+        delivery = make_delivery()
+        delivery.endpoint.delete()
+        make_endpoint()
+        assert Endpoint.objects.all().delete() == (2, {"django_relay.Endpoint": 2})
+        assert Endpoint.objects.filter(deleted_at__isnull=False).count() == 2
+        assert SigningSecret.objects.count() == 0
+
+    @pytest.mark.parametrize("metadata", [{"a": 10**5000}, {"a": float("nan")}, {"a": {1}}])
+    def test_metadata_that_cannot_be_stored(self, metadata):
+        with pytest.raises(ValidationError) as caught:
+            make_endpoint(metadata=metadata)
+        assert list(caught.value.error_dict) == ["metadata"]
+
+    def test_other_arguments_are_refused(self):
+        with pytest.raises(TypeError, match="enabled"):
+            make_endpoint(enabled=False)
+
+
+@pytest.mark.django_db(transaction=True)
+class TestRotationRaces:
+    def test_two_at_once_leave_one_current_secret(self):
+        for _ in range(5):
+            endpoint = make_endpoint()
+            together(lambda number, endpoint=endpoint: Endpoint.objects.get(pk=endpoint.pk).rotate_secret(), 4)
+            assert SigningSecret.objects.filter(endpoint=endpoint, expires_at__isnull=True).count() == 1
+
+    def test_a_deleted_endpoint_keeps_none(self):
+        for _ in range(5):
+            endpoint = make_endpoint()
+
+            def act(number, pk=endpoint.pk):
+                found = Endpoint.objects.get(pk=pk)
+                return found.delete() if number % 2 else found.rotate_secret()
+
+            together(act, 4)
+            assert not SigningSecret.objects.filter(endpoint=endpoint).exists()

@@ -3,6 +3,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.conf import settings
+from django.db import models
 from django.test import override_settings
 from django.utils import timezone
 
@@ -62,7 +63,7 @@ class TestPrepare:
         delivery = make_delivery(endpoint=make_endpoint(headers={"X-Key": "k"}))
         endpoint = delivery.endpoint
         endpoint.headers = {"X-Key": "k", "Webhook-Id": "forged", "User-Agent": "forged"}
-        endpoint.save()
+        models.Model.save(endpoint)  # past our own checks
         headers = prepare(delivery).headers
         assert headers["X-Key"] == "k"
         assert "forged" not in headers.values()

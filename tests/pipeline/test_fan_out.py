@@ -6,7 +6,7 @@ from django.db import connection
 from django.utils import timezone
 
 from django_relay import ids
-from django_relay.models import Delivery, Event
+from django_relay.models import Delivery, Endpoint, Event
 from django_relay.pipeline import fan_out
 from tests.factories import USING, make_application, make_delivery, make_endpoint, make_event, make_event_type
 from tests.people import ALICE, BOB, CHARLIE
@@ -279,3 +279,23 @@ class TestExactlyOnce:
 
         assert not [result for result in together(work, 4) if isinstance(result, Exception)]
         assert Delivery.objects.count() == 1
+
+
+class TestBounds:
+    def test_a_batch_ends_at_about_so_many_deliveries(self, monkeypatch):
+        monkeypatch.setattr(fan_out, "_DELIVERIES", 4)
+        for _ in range(3):
+            make_endpoint()
+        for _ in range(5):
+            make_event()
+        taken = [fan_out.expand(100, now=timezone.now(), using=USING) for _ in range(4)]
+        assert taken == [2, 2, 1, 0]
+        assert Delivery.objects.count() == 15
+
+    def test_a_spoilt_endpoint_holds_up_no_other(self, caplog):
+        good, spoilt = make_endpoint(), make_endpoint()
+        Endpoint.objects.filter(pk=spoilt.pk).update(event_types=5)
+        make_event()
+        assert fan_out.expand(100, now=timezone.now(), using=USING) == 1
+        assert [delivery.endpoint for delivery in Delivery.objects.all()] == [good]
+        assert [record.event for record in caplog.records] == ["endpoint.unreadable"]

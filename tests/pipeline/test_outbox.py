@@ -445,6 +445,8 @@ class TestArguments:
             ("event_id", "", "bad_event_id"),
             ("occurred_at", datetime(2026, 1, 1), "bad_occurred_at"),  # noqa: DTZ001
             ("occurred_at", "2026-01-01T00:00:00Z", "bad_occurred_at"),
+            ("occurred_at", datetime.max.replace(tzinfo=UTC), "bad_occurred_at"),
+            ("occurred_at", datetime.min.replace(tzinfo=UTC), "bad_occurred_at"),
             ("attributes", {"a": object()}, "bad_attributes"),
             ("attributes", {"a": "\x00"}, "bad_attributes"),
             ("attributes", {"a": float("nan")}, "bad_attributes"),

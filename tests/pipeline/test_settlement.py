@@ -1,14 +1,15 @@
 import json
+from contextlib import contextmanager
 from datetime import timedelta
 from email.utils import format_datetime
 
 import pytest
 from django.core import serializers
-from django.db import OperationalError, connection, transaction
+from django.db import OperationalError, connection, connections, transaction
 from django.test import override_settings
 from django.utils import timezone
 
-from django_relay import signals
+from django_relay import ids, signals
 from django_relay.models import Attempt, Delivery, DLQEntry, Endpoint
 from django_relay.pipeline import attempts, leases, settlement
 from django_relay.transport.base import Outcome
@@ -40,7 +41,10 @@ def answer(lease, status_code=200, *, now=None, **values):
 
 
 def settle(*results, now=None):
-    return settlement.settle(results, now=now or timezone.now(), using=USING)
+    now = now or timezone.now()
+    settled = settlement.settle(results, now=now, using=USING)
+    settlement.keep_health(settled, now=now, using=USING)
+    return settled
 
 
 @pytest.fixture
@@ -229,7 +233,7 @@ class TestGone:
         states = {delivery.pk: delivery.state for delivery in Delivery.objects.all()}
         assert states == {asked.pk: "failed", waiting.pk: "pending"}
         assert claim(now + timedelta(days=30)) == []
-        assert [name for name, _instance in heard] == ["endpoint_disabled", "delivery_dead_lettered"]
+        assert [name for name, _instance in heard] == ["delivery_dead_lettered", "endpoint_disabled"]
         endpoint.enable()
         assert [lease.delivery for lease in claim()] == [waiting]
 
@@ -431,7 +435,7 @@ class TestHealth:
         for _ in range(20):
             make_delivery(max_attempts=1)
         results = [answer(lease, 200 if number % 2 else 500) for number, lease in enumerate(claim())]
-        with django_assert_max_num_queries(12):
+        with django_assert_max_num_queries(14):
             settle(*results)
         assert DLQEntry.objects.count() == 10
 
@@ -472,3 +476,50 @@ class TestSignals:
             signals.delivery_succeeded.disconnect(broken)
         assert len(heard) == 2
         assert set(Delivery.objects.values_list("state", flat=True)) == {"delivered"}
+
+
+@pytest.mark.django_db(transaction=True)
+class TestHeldEndpoint:
+    """A host's transaction holds the endpoint's row for long."""
+
+    def test_delays_neither_settling_nor_other_endpoints(self):
+        held, other = make_delivery(), make_delivery()
+        found = {lease.delivery: lease for lease in claim()}
+        now = timezone.now()
+        with row_held(held.endpoint) as is_held:
+            settled = settlement.settle([answer(found[held], 410), answer(found[other], 200)], now=now, using=USING)
+            passed_over = settlement.keep_health(settled, now=now, using=USING)
+        assert [item.lease.delivery for item in passed_over] == ([held] if is_held else [])
+        assert Endpoint.objects.get(pk=other.endpoint_id).last_success_at == now
+        assert Endpoint.objects.get(pk=held.endpoint_id).enabled is is_held
+        assert settlement.keep_health(passed_over, now=now, using=USING) == []
+        assert Endpoint.objects.get(pk=held.endpoint_id).disabled_reason == "gone"
+
+
+@contextmanager
+def row_held(endpoint):
+    """Hold the endpoint's row in a transaction of another connection, where the database has locks on rows at all."""
+    if not connection.features.has_select_for_update_skip_locked:
+        yield False
+        return
+    other = connections.create_connection("default")
+    try:
+        with other.cursor() as cursor:
+            cursor.execute("BEGIN")
+            identity = ids.to_uuid(endpoint.pk, prefix="ep_")
+            cursor.execute("UPDATE django_relay_endpoint SET description = 'x' WHERE id = %s", [identity])
+            yield True
+            cursor.execute("COMMIT")
+    finally:
+        other.close()
+
+
+class TestEcho:
+    def test_what_a_receiver_echoes_of_our_secrets_is_not_kept(self):
+        make_delivery(endpoint=make_endpoint(headers={"X-Api-Key": "canary-key"}))
+        (lease,) = claim()
+        echoed = {"body": b"you sent canary-key", "headers": (("X-Echo", "canary-key"),)}
+        settle(answer(lease, 200, **echoed))
+        kept = str(Attempt.objects.values().get()) + str(Delivery.objects.values().get())
+        assert "canary" not in kept
+        assert "you sent [redacted]" in kept

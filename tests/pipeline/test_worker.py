@@ -115,8 +115,7 @@ class TestRunOnce:
 
     def test_a_lost_lease_is_an_attempt_of_unknown_outcome_and_then_sent_again(self):
         delivery, now = make_delivery(), timezone.now()
-        with make_worker(now=now) as vanished:
-            vanished._claim()
+        make_worker(now=now)._claim()  # and is never heard of again
         transport = FakeTransport()
         attempts = deliver_pending(transport=transport, now=now + timedelta(seconds=45))
         assert [attempt.error_kind for attempt in Attempt.objects.order_by("number")] == ["unknown", ""]
@@ -129,9 +128,9 @@ class TestRunOnce:
         make_delivery(endpoint=make_endpoint(retry_schedule=[1]))
         now = timezone.now()
         for _ in range(3):
-            with make_worker(now=now) as vanished:
-                vanished._claim()
-                vanished._settle()
+            vanished = make_worker(now=now)
+            vanished._claim()
+            vanished._settle()
             now += timedelta(seconds=46)
         deliver_pending(now=now)
         assert Delivery.objects.get().state == "failed"
@@ -363,3 +362,27 @@ class TestNoTransactionWhileSending:
         transport = FakeTransport()
         deliver_pending(transport=transport)
         assert json.loads(transport.requests[0].body)["data"] == INVOICE
+
+
+class TestToldToStop:
+    def test_between_claim_and_send_gives_back_and_still_records_what_was_lost(self):
+        """A lease taken from a vanished worker stands for an attempt, whoever is told to stop just then."""
+        fresh, lost = make_delivery(), make_delivery()
+        now = timezone.now()
+        Delivery.objects.filter(pk=fresh.pk).update(next_attempt_at=now + timedelta(seconds=50))
+        make_worker(now=now)._claim()  # takes the one that is due, and is never heard of again
+        transport = FakeTransport()
+        with make_worker(now=now + timedelta(seconds=60), transport=transport) as stopped:
+            stopped.stopping.set()
+            stopped._claim()
+        assert transport.requests == []
+        assert [(attempt.delivery, attempt.error_kind) for attempt in Attempt.objects.all()] == [(lost, "unknown")]
+        assert not Delivery.objects.leased().exists()
+
+    def test_a_failure_to_prepare_logs_no_traceback(self, caplog):
+        """Its frames hold secrets, and error trackers collect them."""
+        endpoint = make_delivery().endpoint
+        SigningSecret.objects.filter(endpoint=endpoint).update(key=fields.Ciphertext("r1.gone.AAAA"))
+        deliver_pending()
+        (record,) = [record for record in caplog.records if record.event == "attempt.not_prepared"]
+        assert record.exc_info is None

@@ -1,5 +1,7 @@
 """What needs no cluster: when a pass is queued, admitted, and run at once in sync mode."""
 
+from datetime import timedelta
+
 import pytest
 from django.conf import settings
 from django.test import override_settings
@@ -28,6 +30,10 @@ def queued():
     return [SignedPackage.loads(row.payload) for row in OrmQ.objects.order_by("pk")]
 
 
+def asked():
+    return presence.ask("django_q", at_most=9, now=timezone.now(), using=USING)
+
+
 def work_now(runner="django_q"):
     return presence.enter(runner, now=timezone.now(), using=USING)
 
@@ -51,7 +57,7 @@ class TestEnqueue:
         django_q.enqueue()
         (task,) = queued()
         assert task["func"] == "django_relay.runners.django_q.run_pass"
-        assert (task["args"], task["kwargs"]) == ((), {})
+        assert (task["args"], task["kwargs"]) == ((WorkerPresence.objects.get().pk,), {})
         assert (task["save"], task["ack_failure"]) == (False, True)
         assert task["timeout"] == django_q.pass_timeout() > 10 + 30
 
@@ -90,7 +96,10 @@ class TestWake:
         assert len(queued()) == 1
         monkeypatch.setattr(django_q, "_LOOK_SECONDS", 0.0)
         runner.wake(USING)
-        assert len(queued()) == 2
+        assert len(queued()) == 1  # for one is on its way
+        WorkerPresence.objects.update(seen_at=timezone.now() - timedelta(seconds=61))
+        runner.wake(USING)
+        assert len(queued()) == 2  # which seems to be lost
 
     @pytest.mark.django_db(transaction=True)
     def test_an_emit_survives_a_broker_that_is_down(self, broken_broker):
@@ -137,7 +146,7 @@ class TestRunPass:
         make_endpoint()
         make_event()
         with relay(TRANSPORT="tests.runners.transports.Recording"):
-            django_q.run_pass()
+            django_q.run_pass(asked())
         assert Event.objects.get().status == "pending"
         assert WorkerPresence.objects.count() == 1
         assert queued() == []
@@ -147,11 +156,12 @@ class TestRunPass:
         transports.Recording.reset()
         make_endpoint()
         make_event()
+        OrmQ.objects.all().delete()
         with relay(TRANSPORT="tests.runners.transports.Recording", PASS_SECONDS=0.5):
-            django_q.run_pass()
+            django_q.run_pass(asked())
         assert Delivery.objects.get().state == "delivered"
-        assert len(queued()) == 1
-        assert WorkerPresence.objects.count() == 0
+        (successor,) = queued()
+        assert WorkerPresence.objects.get().pk == successor["args"][0]
         assert transports.Recording.closed == 1
 
     @pytest.mark.django_db(transaction=True)
@@ -161,8 +171,21 @@ class TestRunPass:
         make_endpoint()
         make_event()
         with relay(TRANSPORT="tests.runners.transports.Recording"), pytest.raises(RuntimeError):
-            django_q.run_pass()
+            django_q.run_pass(asked())
         assert WorkerPresence.objects.count() == 0
+
+
+class TestPilesOfPasses:
+    def test_all_but_the_newest_do_nothing(self):
+        """As when a cluster that stood still for hours starts: its queue must not make a chain of each task in it."""
+        for _ in range(20):
+            django_q.enqueue()
+        tokens = [task["args"][0] for task in queued()]
+        OrmQ.objects.all().delete()
+        with relay(TRANSPORT="tests.runners.transports.Recording", PASS_SECONDS=0.1):
+            for token in tokens:
+                django_q.run_pass(token)
+        assert len(queued()) == 1
 
 
 class TestSyncMode:

@@ -69,7 +69,7 @@ class TestWake:
         assert (transports.Recording.sent, transports.Recording.closed) == ([], 1)
         transports.Recording.broken = False
         make_event()
-        assert (len(transports.Recording.sent), transports.Recording.closed) == (1, 2)
+        assert (len(transports.Recording.sent), transports.Recording.closed) == (2, 2)
 
     def test_a_transport_that_breaks_does_not_reach_the_emitter(self):
         make_endpoint()

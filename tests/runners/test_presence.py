@@ -19,7 +19,11 @@ def enter(at_most=None, now=None, runner="django_q"):
     now = now or timezone.now()
     if at_most is None:
         return presence.enter(runner, now=now, using=USING)
-    return presence.admit(runner, at_most=at_most, now=now, using=USING)
+    token = presence.ask(runner, at_most=100, now=now, using=USING)
+    row = presence.admit(token, at_most=at_most, now=now, using=USING)
+    if row is None:
+        WorkerPresence.objects.filter(pk=token).delete()
+    return row
 
 
 def alive(now=None):
@@ -33,7 +37,7 @@ class TestEnter:
         stored = WorkerPresence.objects.get()
         assert stored == row
         assert (stored.runner, stored.hostname, stored.pid) == ("django_q", platform.node(), os.getpid())
-        assert (stored.seen_at, stored.claiming, stored.in_flight) == (now, True, 0)
+        assert (stored.seen_at, stored.state, stored.in_flight) == (now, "working", 0)
 
     def test_no_more_than_allowed(self):
         assert enter(2) is not None
@@ -82,6 +86,24 @@ class TestEnter:
             assert not [row for row in rows if isinstance(row, Exception)]
             assert sum(row is not None for row in rows) == 1
             WorkerPresence.objects.all().delete()
+
+
+class TestAsk:
+    def ask(self, at_most=1):
+        return presence.ask("django_q", at_most=at_most, now=timezone.now(), using=USING)
+
+    def test_a_token_admits_once(self):
+        token = self.ask()
+        assert presence.is_asked_for(token, using=USING)
+        row = presence.admit(token, at_most=9, now=timezone.now(), using=USING)
+        assert (row.pk, row.state, row.pid) == (token, "working", os.getpid())
+        assert not presence.is_asked_for(token, using=USING)
+        assert presence.admit(token, at_most=9, now=timezone.now(), using=USING) is None
+
+    def test_only_the_newest_tokens_are_valid(self):
+        tokens = [self.ask(at_most=2) for _ in range(5)]
+        assert [presence.is_asked_for(token, using=USING) for token in tokens] == [False] * 3 + [True] * 2
+        assert presence.admit(tokens[0], at_most=9, now=timezone.now(), using=USING) is None
 
 
 class TestBeat:

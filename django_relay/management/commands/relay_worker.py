@@ -19,14 +19,15 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Add the two ways to end by itself."""
+        """Add the ways to end by itself, and where to work."""
         parser.add_argument("--for", dest="seconds", type=float, help="end after this many seconds")
+        parser.add_argument("--database", help="the database alias; default the one that events are written to")
         parser.add_argument("--until-idle", action="store_true", help="end as soon as nothing is due")
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Work."""
         process.run(
-            using=router.db_for_write(Event),
+            using=options["database"] or router.db_for_write(Event),
             seconds=options["seconds"],
             until_idle=options["until_idle"],
         )
