@@ -335,8 +335,9 @@ class Endpoint(models.Model):
 
 @writing.in_transaction
 def _destroy(endpoint: Endpoint, *, now: datetime, using: str) -> None:
-    rows = Endpoint.objects.using(using).filter(pk=endpoint.pk)
-    rows.select_for_update().first()  # a rotation under way ends first
+    rows = Endpoint.objects.using(using).filter(pk=endpoint.pk, deleted_at__isnull=True)
+    if rows.select_for_update().first() is None:  # a rotation under way ends first
+        return
     endpoint.headers, endpoint.enabled, endpoint.deleted_at = {}, False, now
     endpoint.disabled_at = endpoint.disabled_at or now
     endpoint.save(using=using, update_fields=["headers", "enabled", "disabled_at", "deleted_at", "updated_at"])

@@ -5,7 +5,8 @@ What is due is decided by ``now``, the database's clock. A delivery whose lease 
 """
 
 import uuid
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 
 from django.db import connections
@@ -14,27 +15,48 @@ from django_relay import conf
 from django_relay.models import Delivery, writing
 from django_relay.models.delivery import NO_LEASE, Lease
 
+_ROUNDS = 8
+
 
 @writing.in_transaction
-def claim(limit: int, *, now: datetime, using: str) -> list[Lease]:
-    """Lease up to ``limit`` due deliveries, the longest due first, with their events and endpoints."""
-    if limit <= 0:
+def claim(limit: int, *, now: datetime, using: str, busy: Mapping[str, int] | None = None) -> list[Lease]:
+    """Lease up to ``limit`` due deliveries, the longest due first, with their events and endpoints.
+
+    An endpoint gets at most ``MAX_IN_FLIGHT_PER_ENDPOINT``, less what ``busy`` says it has in flight already: one that
+    hangs with thousands due leaves the other places to the others. The rest of its stays due, untouched.
+    """
+    chosen = _choose(limit, Counter(busy or {}), now=now, using=using)
+    if not chosen:
         return []
-    skip_locked = connections[using].features.has_select_for_update_skip_locked
-    due = Delivery.objects.using(using).due(now).order_by("next_attempt_at")
-    deliveries = list(
-        due.select_related("event__application", "endpoint")
-        .prefetch_related("endpoint__signing_secrets")
-        .select_for_update(of=("self",), skip_locked=skip_locked)[:limit]
-    )
-    if not deliveries:
-        return []
+    rows = Delivery.objects.using(using).filter(pk__in=chosen)
+    related = rows.select_related("event__application", "endpoint").prefetch_related("endpoint__signing_secrets")
+    deliveries = list(related.order_by("next_attempt_at"))
     token = uuid.uuid4()
     until = now + timedelta(seconds=conf.settings.LEASE_SECONDS)
-    Delivery.objects.using(using).filter(pk__in=[delivery.pk for delivery in deliveries]).update(
-        lease_token=token, leased_at=now, leased_until=until
-    )
+    rows.update(lease_token=token, leased_at=now, leased_until=until)
     return [Lease(delivery, token, lost_at=delivery.leased_at) for delivery in deliveries]
+
+
+def _choose(limit: int, in_flight: Counter[str], *, now: datetime, using: str) -> list[str]:
+    """Lock due deliveries and return the ids of those to lease, passing over endpoints that have their share."""
+    most = conf.settings.MAX_IN_FLIGHT_PER_ENDPOINT
+    skip_locked = connections[using].features.has_select_for_update_skip_locked
+    due = Delivery.objects.using(using).due(now).order_by("next_attempt_at").only("pk", "endpoint_id")
+    chosen: list[str] = []
+    for _round in range(_ROUNDS):
+        wanted = limit - len(chosen)
+        if wanted <= 0:
+            break
+        full = [endpoint_id for endpoint_id, count in in_flight.items() if count >= most]
+        others = due.exclude(endpoint_id__in=full).exclude(pk__in=chosen)
+        found = list(others.select_for_update(of=("self",), skip_locked=skip_locked)[:wanted])
+        for delivery in found:
+            if in_flight[delivery.endpoint_id] < most:
+                in_flight[delivery.endpoint_id] += 1
+                chosen.append(delivery.pk)
+        if len(found) < wanted:
+            break
+    return chosen
 
 
 @writing.in_transaction

@@ -6,6 +6,7 @@ One thread owns the database, the transport does the waiting.
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -148,7 +149,8 @@ class Worker:
         free = conf.settings.MAX_IN_FLIGHT - self.in_flight
         ends_at = time.monotonic() + conf.settings.LEASE_SECONDS
         now = self.clock()
-        found = leases.claim(free, now=now, using=self.using)
+        busy = Counter(lease.delivery.endpoint_id for lease in self._leases.values())
+        found = leases.claim(free, now=now, using=self.using, busy=busy)
         for lease in found:
             self._begin(lease, now, ends_at)
         return len(found)

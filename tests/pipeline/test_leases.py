@@ -2,6 +2,7 @@ import uuid
 from datetime import timedelta
 
 import pytest
+from django.conf import settings
 from django.test import override_settings
 from django.utils import timezone
 
@@ -35,8 +36,6 @@ class TestClaim:
         assert (delivery.state, delivery.attempt_count, lease.lost_at) == ("pending", 0, None)
 
     def test_the_time_is_a_setting(self):
-        from django.conf import settings
-
         delivery, now = make_delivery(), timezone.now()
         with override_settings(DJANGO_RELAY={**settings.DJANGO_RELAY, "LEASE_SECONDS": 60}):
             claim(now=now)
@@ -171,3 +170,31 @@ class TestGiveBack:
 
     def test_none(self):
         assert leases.give_back([], using=USING) == 0
+
+
+class TestShares:
+    def test_an_endpoint_with_a_backlog_leaves_room_for_the_others(self):
+        """The oldest due are all of one endpoint, as when it hangs."""
+        slow, other = make_endpoint(), make_endpoint()
+        now = timezone.now()
+        for _ in range(20):
+            make_delivery(endpoint=slow, next_attempt_at=now - timedelta(hours=1))
+        waiting = make_delivery(endpoint=other, next_attempt_at=now - timedelta(seconds=1))
+        with relay(MAX_IN_FLIGHT_PER_ENDPOINT=4):
+            claimed = [lease.delivery for lease in claim(10, now)]
+            assert claimed[-1] == waiting
+            assert [delivery.endpoint for delivery in claimed] == [slow] * 4 + [other]
+            assert leases.claim(10, now=now, using=USING, busy={slow.pk: 4}) == []
+            assert len(leases.claim(10, now=now, using=USING, busy={slow.pk: 3})) == 1
+
+    def test_many_with_a_backlog_fill_the_places_together(self):
+        now = timezone.now()
+        for endpoint in [make_endpoint() for _ in range(5)]:
+            for _ in range(6):
+                make_delivery(endpoint=endpoint, next_attempt_at=now)
+        with relay(MAX_IN_FLIGHT_PER_ENDPOINT=2):
+            assert len(claim(10, now)) == 10
+
+
+def relay(**values):
+    return override_settings(DJANGO_RELAY={**settings.DJANGO_RELAY, **values})
