@@ -63,7 +63,7 @@ class Settings:
     MAX_IN_FLIGHT: int = 64
     """How many requests one worker has open at once."""
 
-    MAX_IN_FLIGHT_PER_ENDPOINT: int = 16
+    MAX_IN_FLIGHT_PER_ENDPOINT: int = 32
     """How many of them one endpoint may have, so that a slow one leaves room for the others."""
 
     FAN_OUT_BATCH: int = 500
