@@ -26,6 +26,7 @@ test: $(READY) ## Run all tests, on SQLite and PostgreSQL (ARGS='-k outbox' to c
 	$(PYTHON) -m pytest -n auto $(ARGS)
 
 lint: $(READY) ## Check format, style, types, contracts between modules, and Django's own checks
+	@if uv --version >/dev/null 2>&1; then uv lock --check --quiet; fi
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy

@@ -131,8 +131,9 @@ def _is_a(value: Any, kind: Any) -> bool:
 
 
 def _words(annotation: Any) -> str:
-    text = getattr(annotation, "__name__", "") or str(annotation)
-    return text.replace("collections.abc.", "").replace("typing.", "")
+    text = str(annotation) if typing.get_origin(annotation) else getattr(annotation, "__name__", str(annotation))
+    words = text.replace("collections.abc.", "").replace("typing.", "")
+    return words.replace("Sequence", "a list of ", 1).replace("Mapping", "a dict of ", 1)
 
 
 def check_keys(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
@@ -149,7 +150,8 @@ def check_keys(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[C
     try:
         fields.keys()
     except exceptions.RelayConfigurationError as error:
-        return [Error(str(error), id="django_relay.E004")]
+        make = """python -c "import base64, os; print(base64.b64encode(os.urandom(32)).decode())\""""
+        return [Error(str(error), hint=f"Make a key once, and keep it: {make}", id="django_relay.E004")]
     return []
 
 

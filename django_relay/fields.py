@@ -223,7 +223,8 @@ class EncryptedField(models.TextField):  # type: ignore[type-arg]
             text = AESGCM(key).decrypt(sealed[:12], sealed[12:], self._associated_data(instance))
         except (InvalidTag, ValueError) as error:
             raise exceptions.DecryptionError(
-                f"{self}: key {key_id!r} does not open the value, or it belongs to another row."
+                f"{self}: key {key_id!r} does not open the value, or it belongs to another row. "
+                "Is it the key that encrypted it?"
             ) from error
         return json.loads(text)
 

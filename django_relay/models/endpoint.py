@@ -328,7 +328,8 @@ class Endpoint(models.Model):
 
     def _announce(self, fact: str) -> None:
         extra = {"event": fact, "endpoint_id": self.pk, "tenant_id": self.tenant_id, "reason": self.disabled_reason}
-        logger.info("%s %s %s", fact, self.pk, self.disabled_reason, extra=extra)
+        level = logging.WARNING if fact == "endpoint.disabled" else logging.INFO
+        logger.log(level, "%s %s %s", fact, self.pk, self.disabled_reason, extra=extra)
         if fact == "endpoint.disabled":
             signals.endpoint_disabled.send_robust(type(self), instance=self)
 

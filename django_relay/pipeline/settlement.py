@@ -218,7 +218,8 @@ def _log(item: Settled) -> None:
         "reason": item.decision.reason,
         "next_attempt_at": item.next_attempt_at,
     }
-    logger.info(
+    logger.log(
+        logging.WARNING if item.decision.action == "dead" else logging.INFO,
         "%(event)s %(delivery_id)s attempt %(attempt)s/%(max_attempts)s: %(status_code)s %(error_kind)s → %(decision)s "
         "(%(reason)s)",
         facts,

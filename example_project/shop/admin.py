@@ -24,4 +24,8 @@ class InvoiceAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic in it
         unpaid = list(invoices.filter(paid_at=None))
         for invoice in unpaid:
             invoice.pay()
-        self.message_user(request, f"Paid: {len(unpaid)}. Their webhooks are on their way.", messages.SUCCESS)
+        if unpaid:
+            said = f"Paid: {len(unpaid)}. Whoever subscribed to it hears of it."
+            self.message_user(request, said, messages.SUCCESS)
+        else:
+            self.message_user(request, "Nothing to do: all of them are paid already.", messages.WARNING)

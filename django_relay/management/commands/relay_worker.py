@@ -3,9 +3,10 @@
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandError
 from django.db import router
 
+from django_relay import exceptions
 from django_relay.models import Event
 from django_relay.runners import process
 
@@ -25,9 +26,14 @@ class Command(BaseCommand):
         parser.add_argument("--until-idle", action="store_true", help="end as soon as nothing is due")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Work."""
-        process.run(
-            using=options["database"] or router.db_for_write(Event),
-            seconds=options["seconds"],
-            until_idle=options["until_idle"],
-        )
+        """Work.
+
+        Raises:
+            CommandError: the configuration does not allow it.
+        """
+        using = options["database"] or router.db_for_write(Event)
+        self.stderr.write(f"Delivering what is due in the database {using!r}; stop with Ctrl-C or SIGTERM.")
+        try:
+            process.run(using=using, seconds=options["seconds"], until_idle=options["until_idle"])
+        except exceptions.RelayConfigurationError as error:
+            raise CommandError(str(error)) from error
