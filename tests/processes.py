@@ -59,6 +59,10 @@ def wait_until(condition: Callable[[], Any], seconds: float, what: str = "", *, 
     return value
 
 
+WORKER_STARTED = "Delivering what is due in the database 'default'; stop with Ctrl-C or SIGTERM.\n"
+"""All that a relay_worker with nothing to complain of says."""
+
+
 class Process:
     """A started process, with all that it forked."""
 

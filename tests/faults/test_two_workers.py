@@ -4,6 +4,7 @@ import time
 
 import pytest
 
+from tests import processes
 from tests.faults.audit import audit
 
 pytestmark = pytest.mark.process
@@ -28,4 +29,4 @@ class TestTwoWorkers:
         found.assert_clean()
         assert found.received == found.ok == len(PATHS) * EVENTS[backend]
         assert found.unknown == 0
-        assert [worker.output for worker in workers] == ["", ""]
+        assert [worker.output for worker in workers] == [processes.WORKER_STARTED] * 2

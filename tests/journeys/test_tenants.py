@@ -3,6 +3,7 @@
 import pytest
 
 from django_relay.models import Delivery
+from tests import processes
 
 pytestmark = pytest.mark.process
 
@@ -24,7 +25,7 @@ class TestTenants:
         assert len(stage.receiver.requests()) == 60
         for delivery in Delivery.objects.select_related("event", "endpoint"):
             assert delivery.tenant_id == delivery.event.tenant_id == delivery.endpoint.tenant_id
-        assert all(worker.output == "" for worker in workers)
+        assert all(worker.output == processes.WORKER_STARTED for worker in workers)
 
     def test_the_one_is_served_while_the_others_receiver_is_down(self, stage):
         stage.endpoint("/down", tenant_id="acme")
