@@ -114,8 +114,12 @@ def enqueue() -> None:
     """Put a pass into the queue. What fails is logged: the next wake, spawn or minute tries again."""
     using = router.db_for_write(Event)
     try:
-        token = presence.ask(RUNNER, at_most=conf.settings.PASSES, now=DatabaseClock(using)(), using=using)
-        async_task(PASS, token, q_options=_options("django_relay pass"))
+        token = presence.ask(RUNNER, now=DatabaseClock(using)(), using=using)
+        try:
+            async_task(PASS, token, q_options=_options("django_relay pass"))
+        except Exception:
+            presence.withdraw(token, using=using)
+            raise
     except Exception:
         logger.exception("No pass could be queued.", extra={"event": "runner.enqueue_failed"})
 
@@ -130,7 +134,8 @@ def tend() -> None:
 def run_pass(token: str) -> None:
     """Run the worker loop for ``PASS_SECONDS``, unless enough passes run already; then hand over to a successor.
 
-    ``token`` says which of the passes asked for this is; one that was replaced by a newer one does nothing.
+    ``token`` says which of the passes asked for this is; a task that is repeated, or was given up for lost, does
+    nothing.
     """
     using = router.db_for_write(Event)
     row = _admit(token, using)
@@ -139,10 +144,11 @@ def run_pass(token: str) -> None:
     with Worker(using=using) as worker:
         try:
             worker.run(
-                until=_Handover(conf.settings.PASS_SECONDS),
+                until=_Handover(conf.settings.PASS_SECONDS, token=token, using=using),
                 heartbeat=lambda in_flight: presence.beat(row, in_flight, now=worker.clock()),
             )
             presence.release(row)
+            _queue_successor(token, using=using)  # again: whoever was counted on before may have given up meanwhile
             worker.finish()
         finally:
             presence.leave(row)
@@ -151,7 +157,8 @@ def run_pass(token: str) -> None:
 class _Handover:
     """Says when a pass ends, and queues its successor shortly before, so that it is there by then."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, *, token: str, using: str) -> None:
+        self._token, self._using = token, using
         self._ends_at = time.monotonic() + seconds
         self._is_queued = False
 
@@ -159,8 +166,19 @@ class _Handover:
         now = time.monotonic()
         if now >= self._ends_at - _HANDOVER_SECONDS and not self._is_queued:
             self._is_queued = True
-            enqueue()
+            _queue_successor(self._token, using=self._using)
         return now >= self._ends_at
+
+
+def _queue_successor(token: str, *, using: str) -> None:
+    """Queue a pass, unless passes enough were asked for after the one of ``token``.
+
+    So those that piled up before a cluster that stood still are worked off, and do not each become a chain. What was
+    asked for before it and has not begun may be lost, and is not counted on.
+    """
+    queued = WorkerPresence.objects.using(using).queued().filter(runner=RUNNER, pk__gt=token)
+    if queued.count() < conf.settings.PASSES:
+        enqueue()
 
 
 def pass_timeout() -> int:
@@ -191,7 +209,7 @@ def _admit(token: str, using: str) -> WorkerPresence | None:
         if waited >= _ADMISSION_SECONDS:
             living = set(presence.pulses(RUNNER, using=using).items()) - set(before.items())
             if len(living) >= conf.settings.PASSES or waited >= ALIVE_SECONDS + _ADMISSION_SECONDS:
-                WorkerPresence.objects.using(using).queued().filter(pk=token).delete()
+                presence.withdraw(token, using=using)
                 return None
         time.sleep(0.1)
     return row

@@ -5,13 +5,15 @@ import os
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from django.db import DatabaseError, connections, models
 
 from django_relay.models import Application, WorkerPresence, writing
 
 logger = logging.getLogger(__name__)
+
+_SAME_TIME = timedelta(seconds=10)
 
 
 def enter(runner: str, *, now: datetime, using: str) -> WorkerPresence:
@@ -26,17 +28,17 @@ def enter(runner: str, *, now: datetime, using: str) -> WorkerPresence:
     )
 
 
-@writing.in_transaction
-def ask(runner: str, *, at_most: int, now: datetime, using: str) -> str:
-    """Ask for a worker and return its token; of those asked for and not begun only the newest ``at_most`` are valid.
-
-    So tasks that pile up, as in the queue of a cluster that stands still, begin no more workers than there may be.
-    """
-    rows = WorkerPresence.objects.using(using)
-    asked = rows.create(runner=runner, state=WorkerPresence.State.QUEUED, seen_at=now)
-    newest = rows.filter(runner=runner).queued().order_by("-pk").values_list("pk", flat=True)[:at_most]
-    rows.filter(runner=runner).queued().exclude(pk__in=list(newest)).delete()
+def ask(runner: str, *, now: datetime, using: str) -> str:
+    """Ask for a worker and return its token. Those asked for before stay valid: a long queue only delays them."""
+    asked = WorkerPresence.objects.using(using).create(
+        runner=runner, state=WorkerPresence.State.QUEUED, started_at=now, seen_at=now
+    )
     return str(asked.pk)
+
+
+def withdraw(token: str, *, using: str) -> None:
+    """Ask for that worker no more."""
+    WorkerPresence.objects.using(using).queued().filter(pk=token).delete()
 
 
 @writing.in_transaction
@@ -51,6 +53,8 @@ def admit(token: str, *, at_most: int, now: datetime, using: str) -> WorkerPrese
     row = rows.queued().filter(pk=token).first()
     if row is None or len(rows.filter(runner=row.runner).alive(now)) >= at_most:
         return None
+    # A queue is first in, first out: what was asked for well before this and has not begun is lost.
+    rows.filter(runner=row.runner).queued().filter(seen_at__lt=row.seen_at - _SAME_TIME).delete()
     row.state, row.hostname, row.pid = WorkerPresence.State.WORKING, platform.node(), os.getpid()
     row.started_at = row.seen_at = now
     row.save()

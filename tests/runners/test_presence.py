@@ -19,7 +19,7 @@ def enter(at_most=None, now=None, runner="django_q"):
     now = now or timezone.now()
     if at_most is None:
         return presence.enter(runner, now=now, using=USING)
-    token = presence.ask(runner, at_most=100, now=now, using=USING)
+    token = presence.ask(runner, now=now, using=USING)
     row = presence.admit(token, at_most=at_most, now=now, using=USING)
     if row is None:
         WorkerPresence.objects.filter(pk=token).delete()
@@ -89,8 +89,8 @@ class TestEnter:
 
 
 class TestAsk:
-    def ask(self, at_most=1):
-        return presence.ask("django_q", at_most=at_most, now=timezone.now(), using=USING)
+    def ask(self, now=None):
+        return presence.ask("django_q", now=now or timezone.now(), using=USING)
 
     def test_a_token_admits_once(self):
         token = self.ask()
@@ -100,10 +100,18 @@ class TestAsk:
         assert not presence.is_asked_for(token, using=USING)
         assert presence.admit(token, at_most=9, now=timezone.now(), using=USING) is None
 
-    def test_only_the_newest_tokens_are_valid(self):
-        tokens = [self.ask(at_most=2) for _ in range(5)]
-        assert [presence.is_asked_for(token, using=USING) for token in tokens] == [False] * 3 + [True] * 2
-        assert presence.admit(tokens[0], at_most=9, now=timezone.now(), using=USING) is None
+    def test_a_newer_token_does_not_replace_one_that_waits(self):
+        """A pass that waits in a long queue must not be put back to its end again and again."""
+        first = self.ask(timezone.now() - timedelta(minutes=5))
+        self.ask()
+        assert presence.admit(first, at_most=9, now=timezone.now(), using=USING) is not None
+
+    def test_what_was_asked_for_well_before_one_that_began_is_lost(self):
+        now = timezone.now()
+        lost, waiting, newest = (self.ask(now - timedelta(seconds=age)) for age in (60, 5, 0))
+        assert presence.admit(newest, at_most=9, now=now, using=USING) is not None
+        assert not presence.is_asked_for(lost, using=USING)
+        assert presence.is_asked_for(waiting, using=USING)
 
 
 class TestBeat:
