@@ -5,6 +5,7 @@ A database test is parametrised with ``[sqlite]`` and ``[postgres]``; before its
 """
 
 import logging
+import signal
 
 import pytest
 from django.core.cache import cache
@@ -15,6 +16,10 @@ from django_relay.catalog import lookup
 
 BACKENDS = ("sqlite", "postgres")
 _DATABASE_FIXTURES = {"db", "transactional_db"}
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    # Shells start background jobs deaf to Ctrl-C, and processes inherit that: those of the tests have to hear it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

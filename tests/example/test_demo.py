@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import psutil
@@ -49,10 +49,18 @@ def play(*options: str, **changes: str) -> subprocess.CompletedProcess[str]:
 
 
 @contextmanager
-def playing(**changes: str) -> Iterator[subprocess.Popen[str]]:
-    process = subprocess.Popen(COMMAND, cwd=ROOT, env=environ(**changes), stdout=subprocess.PIPE, text=True)
-    with process:
-        yield process
+def running(command: list[str], **changes: str) -> Iterator[subprocess.Popen[str]]:
+    """Run a command whose test may fail without waiting for it for ever."""
+    with subprocess.Popen(command, cwd=ROOT, env=environ(**changes), stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        except BaseException:
+            process.kill()
+            raise
+
+
+def playing(**changes: str) -> AbstractContextManager[subprocess.Popen[str]]:
+    return running(COMMAND, **changes)
 
 
 def table(output: str) -> dict[str, list[int]]:
@@ -130,9 +138,7 @@ class TestServe:
     def test_it_runs_until_it_is_stopped(self, tmp_path: Path, free_port):
         database = f"sqlite:///{tmp_path}/serve.sqlite3"
         command = [sys.executable, "manage.py", "relay_serve", "--port", str(free_port)]
-        with subprocess.Popen(
-            command, cwd=ROOT, env=environ(DATABASE_URL=database), stdout=subprocess.PIPE, text=True
-        ) as process:
+        with running(command, DATABASE_URL=database) as process:
             _read_until(process, "Starting development server")
             started = psutil.Process(process.pid).children(recursive=True)
             process.send_signal(signal.SIGINT)
