@@ -11,7 +11,7 @@ export UV_PROJECT_ENVIRONMENT := $(VENV)
 export UV_PYTHON_DOWNLOADS := never
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test lint setup clean
+.PHONY: help demo serve test bench lint setup clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -24,6 +24,9 @@ serve: $(READY) ## Run the example with its admin, a worker and a customer's rec
 
 test: $(READY) ## Run all tests, on SQLite and PostgreSQL (ARGS='-k outbox' to choose)
 	$(PYTHON) -m pytest -n auto $(ARGS)
+
+bench: $(READY) ## Measure against limits and bars (ARGS=--quick in a minute; ARGS='drain latency' to choose)
+	@$(PYTHON) -m benchmarks $(ARGS)
 
 lint: $(READY) ## Check format, style, types, contracts between modules, and Django's own checks
 	@if uv --version >/dev/null 2>&1; then uv lock --check --quiet; fi
@@ -65,6 +68,6 @@ $(READY): pyproject.toml $(wildcard uv.lock)
 			}; \
 		fi; \
 		$(PYTHON) -m pip install --quiet --upgrade pip; \
-		$(PYTHON) -m pip install --quiet --editable '.[postgres]' --group dev; \
+		$(PYTHON) -m pip install --quiet --editable '.[curl,postgres]' --group dev; \
 	fi; \
 	touch $(READY)

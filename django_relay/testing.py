@@ -18,6 +18,7 @@ from datetime import datetime
 from django.db import router
 from django.utils import timezone
 
+from django_relay import conf
 from django_relay.models import Attempt, Event
 from django_relay.pipeline.worker import Worker
 from django_relay.transport.base import Outcome, Request
@@ -38,6 +39,11 @@ class FakeTransport:
         self.requests: list[Request] = []
         """Every request, in order: ``url``, ``headers``, ``body``."""
         self._outcomes: list[Outcome] = []
+
+    @property
+    def capacity(self) -> int:
+        """How many requests a worker may submit at once."""
+        return conf.settings.MAX_IN_FLIGHT or 64
 
     @property
     def in_flight(self) -> int:

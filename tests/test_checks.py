@@ -1,4 +1,5 @@
 import base64
+from datetime import timedelta
 
 import pytest
 from django.conf import settings
@@ -53,6 +54,7 @@ class TestSettings:
             {"LEASE_SECONDS": -1},
             {"MAX_IN_FLIGHT": 1.5},
             {"MAX_IN_FLIGHT": 0},
+            {"MAX_IN_FLIGHT": "64"},
             {"PASSES": 0},
             {"ALLOW_HTTP": 1},
             {"ENABLED": 1},
@@ -71,6 +73,15 @@ class TestSettings:
             {"DLQ_RETENTION_DAYS": 29},
             {"Q_CLUSTER_NAME": 1},
             {"RETENTION_BATCH": 0},
+            {"DISABLE_AFTER": 5},
+            {"DISABLE_AFTER": timedelta(0)},
+            {"DISABLE_AFTER": timedelta(days=90)},
+            {"DISABLE_MIN_FAILURES": 0},
+            {"DISABLE_MIN_FAILURES": "20"},
+            {"HOUR_RETENTION_DAYS": 0},
+            {"OPERATIONAL_TENANT": 1},
+            {"OPERATIONAL_TENANT": "a" * 256},
+            {"OPERATIONAL_TENANT": "a\x00"},
         ],
         ids=str,
     )
@@ -91,6 +102,10 @@ class TestSettings:
             {"ALLOWED_NETWORKS": ("::1/128",)},
             {"Q_CLUSTER_NAME": None},
             {"DLQ_RETENTION_DAYS": 30},
+            {"DISABLE_AFTER": None},
+            {"DISABLE_AFTER": timedelta(minutes=1)},
+            {"OPERATIONAL_TENANT": "operations"},
+            {"OPERATIONAL_TENANT": None},
         ],
         ids=lambda values: next(iter(values)),
     )
@@ -159,6 +174,15 @@ class TestSeams:
             (error,) = checks.check_seams(None)
         assert error.id == "django_relay.E006"
         assert name in error.msg
+
+    def test_curl_that_is_not_installed(self, monkeypatch):
+        monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+        with relay(TRANSPORT="django_relay.transport.curl.CurlTransport"):
+            (error,) = checks.check_seams(None)
+        assert error.id == "django_relay.E006"
+        assert 'pip install "django-relay[curl]"' in error.msg
+        with relay(TRANSPORT="auto"):
+            assert checks.check_seams(None) == []
 
     def test_the_runner_is_asked(self):
         from django_q.conf import Conf

@@ -66,6 +66,10 @@ class Transport(Protocol):
     """What sends HTTP. One thread submits and collects; any thread may :meth:`wake`; nothing else is thread-safe."""
 
     @property
+    def capacity(self) -> int:
+        """How many requests it can have open at once; what is submitted beyond them waits."""
+
+    @property
     def in_flight(self) -> int:
         """How many submitted requests have not come back yet."""
 

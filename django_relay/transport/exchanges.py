@@ -5,8 +5,6 @@ follows ``Content-Encoding``, trusts the environment, and writes the URL to its 
 it.
 """
 
-import errno
-import re
 import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,24 +13,12 @@ from typing import Any
 import requests
 import requests.adapters
 
-from django_relay.exceptions import UnsafeURL
+from django_relay.transport import failures, headers
 from django_relay.transport.addresses import Target
 from django_relay.transport.connections import Connections, Pinned
 from django_relay.transport.deadlines import Guard
-from django_relay.transport.resolver import OUR_OWN, LookUpFailed
-from django_relay.transport.responses import BadResponse, NoResponse, Reader, Reply
-
-MAX_ADDRESSES = 4
-"""How many addresses of a host are tried in one attempt."""
-
-_CLOSED = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
-_OURS = frozenset({"host", "content-length", "transfer-encoding", "connection"})
-_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
-
-
-class UnusableHeader(Exception):
-    """A header that may not be sent; nothing was."""
+from django_relay.transport.resolver import MAX_ADDRESSES, OUR_OWN
+from django_relay.transport.responses import NoResponse, Reader, Reply
 
 
 class ExchangeFailed(Exception):
@@ -132,35 +118,7 @@ class Exchange:
 
     def explain(self, error: Exception) -> tuple[str, str]:
         """Return the kind of an error (of :data:`~django_relay.transport.base.ERROR_KINDS`) and say it in words."""
-        if isinstance(error, MemoryError) or (
-            isinstance(error, OSError) and error.errno in {*OUR_OWN, errno.EADDRNOTAVAIL}
-        ):
-            return "local_error", f"Our own side failed: {_words(error)}."
-        if self.guard.is_over or isinstance(error, TimeoutError):
-            if self.phase == "connect":
-                return "connect_timeout", "No connection was made in time."
-            return "timeout", "No response came in time."
-        if self.phase == "tls" or (isinstance(error, ssl.SSLError) and not isinstance(error, _CLOSED)):
-            return "tls", f"TLS failed: {_words(error)}."
-        if isinstance(error, BadResponse):
-            return "bad_response", str(error)
-        if isinstance(error, NoResponse):
-            return "connection", "The connection was closed before a response had come."
-        if isinstance(error, OSError):
-            return "connection", f"The connection failed: {_words(error)}."
-        return explain(error)
-
-
-def explain(error: Exception) -> tuple[str, str]:
-    """Return the kind and the words of what went wrong before an exchange began."""
-    if isinstance(error, UnsafeURL):
-        kind = "address_not_public" if error.code == "address_not_public" else "unsafe_url"
-        return kind, str(error)
-    if isinstance(error, LookUpFailed):
-        return error.kind, str(error)
-    if isinstance(error, UnusableHeader):
-        return "local_error", str(error)
-    return "local_error", f"Our own side failed: {type(error).__name__}."
+        return failures.explain_exchange(error, phase=self.phase, is_late=self.guard.is_over)
 
 
 class Prepared(requests.PreparedRequest):
@@ -205,28 +163,13 @@ class Adapter(requests.adapters.HTTPAdapter):
         return response
 
 
-def wire(method: str, path: str, authority: str, headers: Mapping[str, str], body: bytes) -> bytes:
+def wire(method: str, path: str, authority: str, names_and_values: Mapping[str, str], body: bytes) -> bytes:
     """Return the request as bytes (RFC 9112 §2): our framing, the headers in the order and case given, the body.
 
     Raises:
         UnusableHeader: if a header is none, or one of those that frame the message.
     """
     lines = [f"{method} {path} HTTP/1.1", f"Host: {authority}"]
-    for name, value in headers.items():
-        if not _NAME.fullmatch(name) or not _VALUE.fullmatch(value) or name.lower() in _OURS:
-            raise UnusableHeader("A header of the request cannot be sent.")
-        lines.append(f"{name}: {value}")
-    if not any(name.lower() == "accept-encoding" for name in headers):
-        lines.append("Accept-Encoding: identity")
+    lines += headers.lines(names_and_values)
     lines.append(f"Content-Length: {len(body)}")
     return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body
-
-
-def _words(error: Exception) -> str:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return error.verify_message.rstrip(".")
-    if isinstance(error, ssl.SSLError):
-        return (error.reason or "the connection was closed").replace("_", " ").lower()
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return type(error).__name__

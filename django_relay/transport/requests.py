@@ -6,13 +6,16 @@ import time
 from datetime import UTC, datetime
 
 from django_relay import conf
-from django_relay.transport import addresses, connections, exchanges
+from django_relay.transport import addresses, connections, exchanges, failures
 from django_relay.transport.base import Outcome, Request
 from django_relay.transport.connections import Connections
 from django_relay.transport.deadlines import Guard, Watchdog
 from django_relay.transport.exchanges import Adapter, Exchange, ExchangeFailed
 from django_relay.transport.resolver import MAX_THREADS, LookUpFailed, Resolver
 from django_relay.transport.responses import Reply
+
+CAPACITY = 64
+"""How many requests are open at once where no setting says otherwise."""
 
 
 class RequestsTransport:
@@ -22,7 +25,7 @@ class RequestsTransport:
     """
 
     def __init__(self, *, max_in_flight: int | None = None) -> None:
-        self._max_in_flight: int = max_in_flight or conf.settings.MAX_IN_FLIGHT
+        self._max_in_flight: int = max_in_flight or conf.settings.MAX_IN_FLIGHT or CAPACITY
         self._in_flight = 0
         self._to_do: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
         self._done: queue.SimpleQueue[Outcome | None] = queue.SimpleQueue()
@@ -33,6 +36,11 @@ class RequestsTransport:
         self._connections = Connections(max_idle=4 * self._max_in_flight)
         self._resolver = Resolver(max_threads=max(MAX_THREADS, 2 * self._max_in_flight))
         self._watchdog = Watchdog()
+
+    @property
+    def capacity(self) -> int:
+        """How many requests it can have open at once: each has a thread."""
+        return self._max_in_flight
 
     @property
     def in_flight(self) -> int:
@@ -102,9 +110,9 @@ class RequestsTransport:
             exchange = self._route(request, guard)
             self._adapter.send(exchanges.prepare(exchange, request.headers, request.body))
         except ExchangeFailed as failure:
-            kind, error = exchange.explain(failure.cause) if exchange else exchanges.explain(failure)
+            kind, error = exchange.explain(failure.cause) if exchange else failures.explain(failure)
         except Exception as failure:  # noqa: BLE001  # whatever happens, an outcome comes back
-            kind, error = exchanges.explain(failure)
+            kind, error = failures.explain(failure)
         finally:
             guard.finish()
         reply = exchange.reply if exchange else Reply()

@@ -16,6 +16,8 @@ from django_relay.transport import addresses
 
 MAX_THREADS = 128
 MAX_PER_TENANT = 48
+MAX_ADDRESSES = 4
+"""How many addresses of a host are tried in one attempt."""
 OUR_OWN = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
 """Error numbers that say something about this machine and nothing about the other side."""
 
@@ -63,9 +65,7 @@ class Resolver:
         try:
             found = future.result(timeout)
         except TimeoutError:
-            if future.running():
-                raise LookUpFailed("dns_error", "The host's name was not resolved in time.") from None
-            raise LookUpFailed("local_error", "Too many name look-ups were under way.") from None
+            raise too_late(future) from None
         for address in found:
             addresses.check(address, allowed_networks=allowed_networks)
         return found
@@ -76,7 +76,7 @@ class Resolver:
         Use :meth:`resolve` unless you wait for many at once, and then call :func:`addresses.check` on each address. The
         future may fail with :class:`LookUpFailed`.
         """
-        if ":" in host or host.rpartition(".")[2].isdecimal():
+        if is_literal(host):
             literal: Future[list[str]] = Future()
             literal.set_result([host])
             return literal
@@ -148,6 +148,18 @@ class Resolver:
                 self._idle -= 1
             self._threads -= 1
             return None
+
+
+def is_literal(host: str) -> bool:
+    """Return whether a parsed URL's host is an address, which needs no look-up."""
+    return ":" in host or host.rpartition(".")[2].isdecimal()
+
+
+def too_late(future: "Future[list[str]]") -> LookUpFailed:
+    """Return what to say of a look-up that has not ended when the deadline has passed."""
+    if future.running():
+        return LookUpFailed("dns_error", "The host's name was not resolved in time.")
+    return LookUpFailed("local_error", "Too many name look-ups were under way.")
 
 
 def _closed() -> LookUpFailed:

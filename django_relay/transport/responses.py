@@ -70,7 +70,7 @@ class Reader:
                 self._reply.headers = headers
                 self._reply.status_code = status
                 return
-        raise BadResponse("More than a hundred interim responses.")
+        raise endless_interim()
 
     def read_body(self, limit: int) -> None:
         """Read the body's first bytes, unchunked and never decompressed.
@@ -96,10 +96,7 @@ class Reader:
         line = self._file.readline(MAX_HEAD_BYTES)
         if not line:
             raise NoResponse
-        match = _STATUS_LINE.fullmatch(line)
-        if match is None:
-            raise BadResponse("The first line is not a status line of HTTP/1.0 or HTTP/1.1.")
-        return int(match[1]), int(match[2])
+        return status_line(line)
 
     def _read_headers(self) -> tuple[tuple[str, str], ...]:
         headers: list[tuple[str, str]] = []
@@ -111,11 +108,9 @@ class Reader:
                 return tuple(headers)
             if not line:
                 raise NoResponse
-            name, colon, value = line.decode("latin-1").partition(":")
-            # A line that is no field is passed over: it says nothing, and the status is still the receiver's word.
-            if colon and len(headers) < MAX_HEADERS and _FIELD_NAME.fullmatch(name):
-                headers.append((name, value.strip(" \t\r\n")))
-        raise BadResponse(f"The head is longer than {MAX_HEAD_BYTES:,} bytes.")
+            if len(headers) < MAX_HEADERS and (found := header(line)) is not None:
+                headers.append(found)
+        raise endless_head()
 
     def _values(self, name: str) -> list[str]:
         return [part.strip() for key, value in self._reply.headers if key.lower() == name for part in value.split(",")]
@@ -160,3 +155,40 @@ class Reader:
             return False
         finally:
             self._sock.settimeout(timeout)
+
+
+def status_line(line: bytes) -> tuple[int, int]:
+    """Return the minor version and the status code of an HTTP/1 status line.
+
+    Raises:
+        BadResponse: if it is none.
+    """
+    match = _STATUS_LINE.fullmatch(line)
+    if match is None:
+        raise no_status_line()
+    return int(match[1]), int(match[2])
+
+
+def header(line: bytes) -> tuple[str, str] | None:
+    """Return the name and value of a header line.
+
+    A line that is no field is ``None``, to be passed over: it says nothing, and the status is still the receiver's
+    word.
+    """
+    name, colon, value = line.decode("latin-1").partition(":")
+    return (name, value.strip(" \t\r\n")) if colon and _FIELD_NAME.fullmatch(name) else None
+
+
+def no_status_line() -> BadResponse:
+    """Return what is wrong with an answer that does not begin as HTTP does."""
+    return BadResponse("The first line is not a status line of HTTP/1.0 or HTTP/1.1.")
+
+
+def endless_head() -> BadResponse:
+    """Return what is wrong with a head of more than :data:`MAX_HEAD_BYTES`."""
+    return BadResponse(f"The head is longer than {MAX_HEAD_BYTES:,} bytes.")
+
+
+def endless_interim() -> BadResponse:
+    """Return what is wrong with more than :data:`MAX_INTERIM` interim responses."""
+    return BadResponse("More than a hundred interim responses.")

@@ -59,22 +59,34 @@ class ScriptedServer:
     """Plays ``steps`` (see ``meta.response_steps`` of the catalogue) to each request of each
     connection.
 
-    ``requests`` are the raw requests, ``connections`` counts those accepted, ``names`` are the SNI
-    names seen.
+    ``requests`` are the raw requests, ``conversations`` the same by connection, ``connections``
+    counts those accepted, ``names`` are the SNI names seen, ``resumed`` counts the TLS sessions
+    that were taken up again.
     """
 
     def __init__(
-        self, steps: list[list[Any]] | None = None, *, context: ssl.SSLContext | None = None, keep_alive: bool = False
+        self,
+        steps: list[list[Any]] | None = None,
+        *,
+        context: ssl.SSLContext | None = None,
+        address: str = "127.0.0.1",
+        port: int = 0,
     ) -> None:
         self.steps = steps or OK_STEPS
         self.requests: list[bytes] = []
         self.names: list[str | None] = []
+        self.conversations: list[list[bytes]] = []
         self.connections = 0
+        self.resumed = 0
         self._context = context
         self._stop = threading.Event()
         self._open: set[socket.socket] = set()
         self._threads: list[threading.Thread] = []
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=0 if self._is("no_accept") else 128)
+        self._listener = socket.create_server(
+            (address, port),
+            family=socket.AF_INET6 if ":" in address else socket.AF_INET,
+            backlog=0 if self._is("no_accept") else 128,
+        )
         self.port = self._listener.getsockname()[1]
         if context is not None and context.sni_callback is None:
             context.sni_callback = lambda _, name, __: self.names.append(name)
@@ -140,16 +152,19 @@ class ScriptedServer:
                     sock = self._context.wrap_socket(sock, server_side=True)
                 finally:
                     self._open.add(sock)
+                self.resumed += bool(sock.session_reused)
             if not self._scheme_is_plain() and self._context is None:
                 self._play(sock)
                 return
+            conversation: list[bytes] = []
+            self.conversations.append(conversation)
             while True:
-                if not self._is("no_read") and not self._read_request(sock):
+                if not self._is("no_read") and not self._read_request(sock, conversation):
                     return
                 if not self._play(sock):
                     return
 
-    def _read_request(self, sock: socket.socket) -> bool:
+    def _read_request(self, sock: socket.socket, conversation: list[bytes]) -> bool:
         data = b""
         while b"\r\n\r\n" not in data:
             more = sock.recv(65_536)
@@ -165,7 +180,8 @@ class ScriptedServer:
             if not more:
                 return False
             body += more
-        self.requests.append(head + b"\r\n\r\n" + body)
+        conversation.append(head + b"\r\n\r\n" + body)
+        self.requests.append(conversation[-1])
         return True
 
     def _play(self, sock: socket.socket) -> bool:

@@ -1,0 +1,242 @@
+"""The transport for volume: hundreds of requests in flight in one thread, over libcurl (extra ``curl``)."""
+
+import functools
+import heapq
+import itertools
+import resource
+import time
+from collections import deque
+from concurrent.futures import Future
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import requests.utils
+
+from django_relay import conf
+from django_relay.transport import addresses, connections, failures, resolver, routes
+from django_relay.transport.addresses import Target
+from django_relay.transport.base import Outcome, Request
+from django_relay.transport.multiplexer import Handle, Multiplexer
+from django_relay.transport.resolver import MAX_THREADS, LookUpFailed, Resolver
+from django_relay.transport.transfer_pool import Transfers
+from django_relay.transport.transfers import Transfer
+
+CAPACITY = 512
+"""How many requests are open at once where no setting says otherwise."""
+
+_IDLE_CONNECTIONS = 256
+"""How many connections are kept at least, beside those in use."""
+
+Answer = Future[list[str]]
+
+
+@dataclass(slots=True, eq=False)
+class _Job:
+    """A request under way."""
+
+    request: Request
+    started_at: datetime
+    began: float
+    allowed_networks: tuple[str, ...] = ()
+    target: Target | None = None
+    look_up: Answer | None = None
+    """While it is waited for."""
+    number: int = 0
+    transfer: Transfer | None = None
+
+    @property
+    def ends_at(self) -> float:
+        return self.began + self.request.timeout_seconds
+
+
+class CurlTransport:
+    """Sends all requests from the thread that calls it; only names are looked up in others.
+
+    The contract of its methods is :class:`~django_relay.transport.base.Transport`.
+    """
+
+    def __init__(self, *, max_in_flight: int | None = None) -> None:
+        self._capacity: int = max_in_flight or conf.settings.MAX_IN_FLIGHT or CAPACITY
+        self._waiting: deque[Request] = deque()
+        self._resolving: dict[int, _Job] = {}
+        self._deadlines: list[tuple[float, int]] = []  # a heap; those of :attr:`_resolving`, and of some before
+        self._resolved: deque[_Job] = deque()
+        self._sending: dict[Handle, _Job] = {}
+        self._done: list[Outcome] = []
+        self._in_flight = 0
+        self._active = 0
+        self._count = itertools.count()
+        self._transfers = Transfers(capacity=self._capacity)
+        self._is_stopped = self._is_woken = False
+        self._resolver = Resolver(max_threads=max(MAX_THREADS, self._capacity // 2))
+        self._multiplexer = Multiplexer(max_connections=_max_connections(self._capacity))
+
+    @property
+    def capacity(self) -> int:
+        """How many requests it can have open at once."""
+        return self._capacity
+
+    @property
+    def in_flight(self) -> int:
+        """How many submitted requests have not come back yet."""
+        return self._in_flight
+
+    def submit(self, request: Request) -> None:
+        """Begin a request; more than :attr:`capacity` wait for one to end."""
+        self._in_flight += 1
+        self._waiting.append(request)
+        self._begin_waiting()
+
+    def completed(self, timeout: float) -> list[Outcome]:
+        """Return the outcomes that are there, waiting up to ``timeout`` seconds for the first or for :meth:`wake`."""
+        ends_at = time.monotonic() + timeout
+        while True:
+            self._turn(0 if self._done else ends_at - time.monotonic())
+            if self._done:
+                self._turn(0)  # what the others did meanwhile comes along
+            if self._done or self._is_woken or time.monotonic() >= ends_at:
+                self._is_woken = False
+                outcomes, self._done = self._done, []
+                self._in_flight -= len(outcomes)
+                return outcomes
+
+    def wake(self) -> None:
+        """Make a waiting (or the next) :meth:`completed` return at once. Safe in a signal handler and in any thread."""
+        self._is_woken = True
+        self._multiplexer.wake()
+
+    def stop(self) -> None:
+        """Begin no new request from now on: what was submitted but not begun comes back as ``not_sent``."""
+        self._is_stopped = True
+        self._resolver.close()
+        self._begin_waiting()
+
+    def close(self) -> None:
+        """Close all connections and threads. Nothing may be in flight."""
+        self.stop()
+        for easy, job in self._sending.items():
+            self._multiplexer.remove(easy)
+            if job.transfer is not None:
+                self._transfers.give_back(job.transfer)
+        self._multiplexer.close()
+        self._transfers.close()
+
+    def _turn(self, timeout: float) -> None:
+        """Wait until something can be done, and do it."""
+        while self._deadlines and self._deadlines[0][1] not in self._resolving:
+            heapq.heappop(self._deadlines)
+        if self._deadlines:
+            timeout = min(timeout, self._deadlines[0][0] - time.monotonic())
+        for easy, code, message in self._multiplexer.turn(timeout):
+            self._end(self._sending.pop(easy), code, message)
+        while self._resolved:
+            self._take_answer(self._resolved.popleft())
+        self._give_up_late()
+        self._begin_waiting()
+
+    def _begin_waiting(self) -> None:
+        while self._waiting and (self._is_stopped or self._active < self._capacity):
+            request = self._waiting.popleft()
+            job = _Job(request, datetime.now(tz=UTC), time.monotonic())
+            self._active += 1
+            try:
+                self._begin(job)
+            except Exception as error:  # noqa: BLE001  # whatever happens, an outcome comes back
+                self._finish(job, *failures.explain(error))
+
+    def _begin(self, job: _Job) -> None:
+        request = job.request
+        self._refuse_when_stopped()
+        job.allowed_networks = tuple(conf.settings.ALLOWED_NETWORKS)
+        job.target = target = addresses.parse(
+            request.url, allow_http=conf.settings.ALLOW_HTTP, allowed_networks=job.allowed_networks
+        )
+        if resolver.is_literal(target.host):
+            self._send(job, target, [target.host])
+            return
+        job.look_up = self._resolver.look_up(target.host, target.port, tenant_id=request.tenant_id)
+        job.number = next(self._count)
+        self._resolving[job.number] = job
+        heapq.heappush(self._deadlines, (job.ends_at, job.number))
+        job.look_up.add_done_callback(functools.partial(self._answered, job))
+
+    def _answered(self, job: _Job, _: Answer) -> None:
+        # Called by the resolver's threads, which hold its lock.
+        self._resolved.append(job)
+        self._multiplexer.wake()
+
+    def _take_answer(self, job: _Job) -> None:
+        if self._resolving.pop(job.number, None) is None or job.look_up is None or job.target is None:
+            return  # it came too late
+        try:
+            self._refuse_when_stopped()
+            self._send(job, job.target, job.look_up.result())
+        except Exception as error:  # noqa: BLE001  # whatever happens, an outcome comes back
+            self._finish(job, *failures.explain(error))
+
+    def _give_up_late(self) -> None:
+        while self._deadlines and self._deadlines[0][0] <= time.monotonic():
+            job = self._resolving.pop(heapq.heappop(self._deadlines)[1], None)
+            if job is not None and job.look_up is not None:
+                self._finish(job, *failures.explain(resolver.too_late(job.look_up)))
+
+    def _send(self, job: _Job, target: Target, found: list[str]) -> None:
+        for address in found:
+            addresses.check(address, allowed_networks=job.allowed_networks)
+        ca_bundle = conf.settings.CA_BUNDLE
+        if target.scheme == "https":
+            connections.tls_context(ca_bundle)  # tells of an unusable bundle before anything is connected to
+        route = routes.route(
+            job.request.tenant_id,
+            target,
+            tuple(found),
+            allowed_networks=job.allowed_networks,
+            ca_bundle=ca_bundle or requests.utils.DEFAULT_CA_BUNDLE_PATH,
+        )
+        job.transfer = transfer = self._transfers.take(route)
+        transfer.begin(route, job.request, timeout_seconds=job.ends_at - time.monotonic())
+        self._multiplexer.add(transfer.easy)
+        self._sending[transfer.easy] = job
+
+    def _refuse_when_stopped(self) -> None:
+        if self._is_stopped:
+            raise LookUpFailed("not_sent", "The worker was told to stop.")
+
+    def _end(self, job: _Job, code: int, message: str) -> None:
+        transfer = job.transfer
+        if transfer is None:
+            return
+        self._multiplexer.remove(transfer.easy)
+        kind, error = transfer.end(code, message)
+        if not transfer.is_unsent:
+            self._finish(job, kind, error)
+            return
+        transfer.begin_afresh(job.request, timeout_seconds=job.ends_at - time.monotonic())
+        self._multiplexer.add(transfer.easy)
+        self._sending[transfer.easy] = job
+
+    def _finish(self, job: _Job, kind: str, error: str) -> None:
+        self._active -= 1
+        transfer = job.transfer
+        self._done.append(
+            Outcome(
+                request=job.request,
+                started_at=job.started_at,
+                duration_ms=round((time.monotonic() - job.began) * 1_000),
+                status_code=transfer.status_code if transfer else None,
+                error_kind=kind,
+                error=error,
+                headers=transfer.headers if transfer else (),
+                body=transfer.body if transfer else b"",
+                remote_address=transfer.remote_address if transfer else "",
+            )
+        )
+        if transfer is not None:
+            self._transfers.give_back(transfer)
+
+
+def _max_connections(capacity: int) -> int:
+    """Return how many connections may be open, in use or kept: more where there are descriptors for them."""
+    descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    plenty = 4 * capacity
+    return plenty if descriptors < 0 else max(capacity + _IDLE_CONNECTIONS, min(plenty, descriptors // 2))
