@@ -8,6 +8,7 @@ import ipaddress
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
 from django.apps import AppConfig
@@ -22,6 +23,8 @@ from django_relay.catalog import registry
 from django_relay.models import Event
 from django_relay.models.endpoint import MAX_TIMEOUT_SECONDS
 from django_relay.pipeline.upkeep import DLQ_RETENTION_DAYS_MIN
+from django_relay.rules import texts
+from django_relay.transport import selection
 
 _LEASE_MARGIN_SECONDS = 10
 _MAX_DAYS = 36_525
@@ -30,7 +33,7 @@ _POSITIVE = (
     "MAX_PAYLOAD_BYTES", "MAX_PAYLOAD_DEPTH", "TIMEOUT_SECONDS", "LEASE_SECONDS", "MAX_IN_FLIGHT",
     "MAX_IN_FLIGHT_PER_ENDPOINT", "FAN_OUT_BATCH", "MAX_RESPONSE_BYTES", "PASS_SECONDS", "PASSES", "POLL_SECONDS",
     "RETENTION_BATCH", "EVENT_RETENTION_DAYS", "ATTEMPT_RETENTION_DAYS", "DELIVERY_RETENTION_DAYS",
-    "DLQ_RETENTION_DAYS", "PUBLISH_FAILURE_RETENTION_DAYS",
+    "DLQ_RETENTION_DAYS", "PUBLISH_FAILURE_RETENTION_DAYS", "HOUR_RETENTION_DAYS", "DISABLE_MIN_FAILURES",
 )  # fmt: skip
 
 
@@ -87,6 +90,14 @@ def _check_limits() -> list[CheckMessage]:
                 id="django_relay.E002",
             )
         )
+    if settings.DISABLE_AFTER and timedelta(days=settings.HOUR_RETENTION_DAYS) <= settings.DISABLE_AFTER:
+        found.append(
+            Error(
+                "DJANGO_RELAY['DISABLE_AFTER'] must be less than HOUR_RETENTION_DAYS: failures are counted from what "
+                "that keeps.",
+                id="django_relay.E002",
+            )
+        )
     return found
 
 
@@ -95,14 +106,12 @@ def _problem(name: str, value: Any, annotation: Any) -> str:
         return f"must be {_words(annotation)}, not {type(value).__name__}."
     if name in _CHOICES and value not in _CHOICES[name]:
         return f"must be one of {', '.join(_CHOICES[name])}."
-    if name in _POSITIVE and value <= 0:
+    if name in _POSITIVE and value is not None and value <= 0:
         return "must be more than 0."
     if name.endswith("_DAYS") and value > _MAX_DAYS:
         return f"must be at most {_MAX_DAYS} (a century)."
-    if name == "RETRY_JITTER" and not 0 <= value <= 1:
-        return "must be between 0 and 1."
-    if name == "RETRY_SCHEDULE" and not all(_fits(wait, float) and wait > 0 for wait in value):
-        return "must be a list of seconds, each more than 0."
+    if name in _RULES and not _RULES[name][0](value):
+        return _RULES[name][1]
     if name == "ALLOWED_NETWORKS":
         return _problem_with_networks(value)
     return ""
@@ -128,6 +137,21 @@ def _is_a(value: Any, kind: Any) -> bool:
     if kind is Callable:
         return callable(value)
     return isinstance(value, list | tuple if kind is Sequence else kind)
+
+
+_RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "RETRY_JITTER": (lambda value: 0 <= value <= 1, "must be between 0 and 1."),
+    "RETRY_SCHEDULE": (
+        lambda value: all(_fits(wait, float) and wait > 0 for wait in value),
+        "must be a list of seconds, each more than 0.",
+    ),
+    "DISABLE_AFTER": (lambda value: value is None or value > timedelta(0), "must be more than 0, or None."),
+    "OPERATIONAL_TENANT": (
+        lambda value: value is None or (len(value) <= 255 and texts.is_storable(value)),
+        "must be text of at most 255 characters, without NUL.",
+    ),
+}
+"""What the values of some settings must be besides their type, and how that is said."""
 
 
 def _words(annotation: Any) -> str:
@@ -166,10 +190,9 @@ def check_seams(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[
     """Load what dotted paths name, and ask the runner what it thinks of its configuration."""
     found: list[CheckMessage] = []
     for name in ("TRANSPORT", "RUNNER"):
-        path = getattr(conf.settings, name)
         try:
-            loaded = import_string(path)
-        except (ImportError, TypeError, AttributeError, RuntimeError) as error:
+            loaded: Any = selection.load() if name == "TRANSPORT" else import_string(conf.settings.RUNNER)
+        except (ImportError, TypeError, AttributeError, RuntimeError, exceptions.RelayConfigurationError) as error:
             found.append(Error(f"DJANGO_RELAY[{name!r}] cannot be loaded: {error}", id="django_relay.E006"))
             continue
         if name == "RUNNER":

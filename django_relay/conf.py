@@ -8,6 +8,7 @@ works.
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
 from django.conf import settings as django_settings
@@ -60,14 +61,30 @@ class Settings:
     """How long a worker may hold a delivery; a delivery whose worker died is taken up again after it. Must be at least
     ten seconds more than the longest deadline of an attempt, 30 seconds."""
 
-    MAX_IN_FLIGHT: int = 64
-    """How many requests one worker has open at once."""
+    MAX_IN_FLIGHT: int | None = None
+    """How many requests one worker has open at once; ``None`` is the transport's own: 64 of ``RequestsTransport``
+    (threads), 512 of ``CurlTransport``."""
 
     MAX_IN_FLIGHT_PER_ENDPOINT: int = 32
-    """How many of them one endpoint may have, so that a slow one leaves room for the others."""
+    """How many of them one endpoint may have, so that a slow one leaves room for the others. A time-out, a 5xx or a
+    429 halves it, each success allows one more."""
+
+    FIRST_IN_FLIGHT_PER_ENDPOINT: int = 1
+    """How many of them an endpoint may have of which a worker knows nothing yet."""
 
     FAN_OUT_BATCH: int = 500
     """How many events one fan-out transaction takes."""
+
+    DISABLE_AFTER: timedelta | None = timedelta(days=5)
+    """An endpoint that did nothing but fail for this long is disabled (reason ``failing``); ``None`` never does that.
+    One that answers 410 is disabled at once."""
+
+    DISABLE_MIN_FAILURES: int = 20
+    """How many attempts must have failed in that time: by default, all of two deliveries."""
+
+    OPERATIONAL_TENANT: str | None = None
+    """The tenant whose endpoints may subscribe to ``relay.*``: what becomes of deliveries and endpoints, as events.
+    Each attempt then makes one more event; ``None`` makes none."""
 
     MAX_RESPONSE_BYTES: int = 16_384
     """How much of a response's body is read and kept, in bytes; it is never decompressed."""
@@ -83,7 +100,8 @@ class Settings:
     """Path of a PEM file of certificate authorities to trust instead of certifi's."""
 
     TRANSPORT: str = "django_relay.transport.requests.RequestsTransport"
-    """Dotted path of the transport: what sends HTTP."""
+    """Dotted path of the transport: what sends HTTP. ``django_relay.transport.curl.CurlTransport`` (extra ``curl``)
+    keeps hundreds of requests open in one thread; ``auto`` takes it where it is installed."""
 
     RUNNER: str = "django_relay.runners.django_q.DjangoQRunner"
     """Dotted path of the runner: what makes the worker run. ``django_relay.runners.process.ProcessRunner`` relies on
@@ -101,6 +119,10 @@ class Settings:
 
     POLL_SECONDS: float = 1.0
     """The longest pause of an idle worker between two looks at the database."""
+
+    NOTIFY: bool = True
+    """On PostgreSQL, tell the workers of new events at once: ``NOTIFY`` after the commit, at most one in 50 ms a
+    process, and ``LISTEN`` on a connection of the worker's own. Without it they find them when they look next."""
 
     SECRET_OVERLAP_SECONDS: float = 86_400.0
     """How long the old signing secret still signs after a rotation."""
@@ -122,6 +144,9 @@ class Settings:
 
     PUBLISH_FAILURE_RETENTION_DAYS: int = 90
     """How long failures of ``emit_best_effort`` are kept."""
+
+    HOUR_RETENTION_DAYS: int = 90
+    """How long the hourly counts of endpoints are kept; longer than ``DISABLE_AFTER``."""
 
     RETENTION_BATCH: int = 1_000
     """How many rows one retention transaction deletes."""

@@ -7,7 +7,7 @@ is an :class:`~django_relay.transport.base.Outcome`, a value, and is never raise
 
     RelayError                          code
     ├── InvalidInput (ValueError)       what was given cannot be used; nothing was written
-    │   ├── InvalidEventName            bad_event_type
+    │   ├── InvalidEventName            bad_event_type, reserved_event_type, wrong_type
     │   ├── InvalidPattern              bad_pattern
     │   ├── InvalidFilter               bad_filter
     │   ├── InvalidSchema               bad_schema

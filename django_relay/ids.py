@@ -23,12 +23,21 @@ def to_uuid(value: str, *, prefix: str) -> uuid.UUID:
     Raises:
         ValueError: the prefix is another one, or the rest is not a canonical TypeID suffix.
     """
+    return uuid.UUID(bytes=_to_bytes(value, prefix))
+
+
+def to_hex(value: str, *, prefix: str) -> str:
+    """Return the UUID behind an id string as 32 hexadecimal digits; raises what :func:`to_uuid` does."""
+    return _to_bytes(value, prefix).hex()
+
+
+def _to_bytes(value: str, prefix: str) -> bytes:
     suffix = value.removeprefix(prefix)
     # 26 characters hold 130 bits: a first character above "7" would be a second spelling of a smaller id.
     if len(value) != len(prefix) + 26 or len(suffix) != 26 or not "0" <= suffix[0] <= "7":
         raise ValueError(f"An id of the form {prefix}… with 26 characters is wanted.")
     try:
-        return uuid.UUID(bytes=base32.decode(suffix))
+        return bytes(base32.decode(suffix))
     except RuntimeError as error:
         raise ValueError(f"An id of the form {prefix}… uses only 0-9 and a-z without i, l, o, u.") from error
 

@@ -8,11 +8,21 @@ from django.dispatch import Signal
 delivery_succeeded = Signal()
 """A receiver answered 2xx. Arguments: ``instance`` (Delivery)."""
 
-attempt_failed = Signal()
+delivery_failed = Signal()
 """An attempt failed and the delivery will be attempted again. Arguments: ``instance`` (Delivery)."""
 
 delivery_dead_lettered = Signal()
 """A delivery was given up and stands in the DLQ. Arguments: ``instance`` (DLQEntry)."""
 
+endpoint_failing = Signal()
+"""An endpoint failed, after a success or for the first time; told once until it recovers. Nobody has to do anything
+yet: deliveries are retried. Arguments: ``instance`` (Endpoint, with ``failing_since``)."""
+
+endpoint_recovered = Signal()
+"""A failing endpoint answered 2xx again. Arguments: ``instance`` (Endpoint)."""
+
 endpoint_disabled = Signal()
-"""An endpoint takes no more deliveries. Arguments: ``instance`` (Endpoint, with its ``disabled_reason``)."""
+"""An endpoint takes no more deliveries. Arguments: ``instance`` (Endpoint, with its ``disabled_reason``).
+
+The place to write to its tenant; the README shows a receiver that sends a mail. One that was disabled by its very first
+failure (410) was never told to be failing."""

@@ -1,10 +1,15 @@
 """Plain functions that make rows as the package itself would; arguments overrule what is usual."""
 
+import uuid
+
 from django.db import DEFAULT_DB_ALIAS
 from django.utils import timezone
 
 from django_relay import emit, ids
 from django_relay.models import Application, Attempt, Delivery, DLQEntry, Endpoint, Event, EventType
+from django_relay.models.lease import Destination, Lease, Settled
+from django_relay.rules import envelopes, retries
+from django_relay.transport.base import Outcome, Request
 from tests.people import ALICE
 
 USING = DEFAULT_DB_ALIAS
@@ -60,6 +65,51 @@ def make_attempt(delivery, **values):
         "status_code": 500,
     }
     return Attempt.objects.create(delivery=delivery, **{**usual, **values})
+
+
+def make_lease(delivery, **values):
+    """Make what a worker holds of a delivery, without leasing it."""
+    event, destination = delivery.event, Destination(delivery.endpoint)
+    shown = {
+        name: getattr(event, name)
+        for name in ("event_type", "occurred_at", "payload", "schema_version", "subject", "traceparent")
+    }
+    usual = {
+        "delivery_id": delivery.pk,
+        "tenant_id": delivery.tenant_id,
+        "attempt_count": delivery.attempt_count,
+        "max_attempts": delivery.max_attempts,
+        "trigger": delivery.trigger,
+        "event": envelopes.Facts(event_id=event.pk, source=destination.source, **shown),
+        "destination": destination,
+        "token": uuid.uuid4(),
+    }
+    return Lease(**{**usual, **values})
+
+
+def make_settled(status_code=200, *, delivery=None, endpoint=None, number=1, is_ours=True, **came_back):
+    """Make what settlement returns of one attempt, recording nothing; an error kind has no status code."""
+    delivery = delivery or make_delivery(endpoint=endpoint)
+    if came_back.get("error_kind"):
+        status_code = None
+    now = came_back.setdefault("started_at", timezone.now())
+    request = Request(ids.new("att_"), delivery.tenant_id, delivery.endpoint.url, {}, b"{}", 15, 1)
+    outcome = Outcome(request=request, **{"duration_ms": 12, "status_code": status_code, **came_back})
+    decision = retries.decide(
+        status_code=status_code,
+        error_kind=outcome.error_kind,
+        attempt_number=number,
+        max_attempts=delivery.max_attempts,
+        schedule=delivery.endpoint.schedule,
+        policy="always",
+        retry_after=None,
+        now=now,
+        retry_after_max_seconds=60,
+        jitter=0,
+        random=0,
+    )
+    lease = make_lease(delivery, attempt_count=number - 1)
+    return Settled(lease, number, outcome, decision, is_ours)
 
 
 def make_dlq_entry(delivery=None, **values):

@@ -44,6 +44,7 @@ SETTINGS = {
     "PASS_SECONDS": PASS_SECONDS,
     "POLL_SECONDS": 0.2,
     "MAX_IN_FLIGHT": 32,
+    "FIRST_IN_FLIGHT_PER_ENDPOINT": 32,
     "RETRY_JITTER": 0,
 }
 """``DJANGO_RELAY`` of the processes, over the example's: everything takes seconds instead of minutes."""

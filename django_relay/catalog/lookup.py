@@ -16,7 +16,7 @@ from django.db.models.signals import post_delete, post_save
 from django_relay import conf, exceptions
 from django_relay.catalog import registry
 from django_relay.models import Application, EventType
-from django_relay.rules import schemas
+from django_relay.rules import event_names, schemas
 
 
 @dataclass
@@ -55,10 +55,12 @@ def find(name: str, *, application: str, using: str) -> Entry:
         UnknownApplication: no such application.
         UnknownEventType: neither code nor the database knows the type.
         DeprecatedEventType: the type takes no new events.
-        InvalidEventName: ``wrong_type``, the name is no text.
+        InvalidEventName: ``wrong_type``, the name is no text; ``reserved_event_type``, it begins with ``relay.``.
     """
     if not isinstance(name, str):
         raise exceptions.InvalidEventName("An event type's name must be text.", code="wrong_type")
+    if name.startswith(event_names.RESERVED):
+        event_names.validate_own_name(name[: event_names.MAX_LENGTH])
     if not isinstance(application, str):
         raise exceptions.UnknownApplication("An application is named by its slug, which is text.")
     entry = _entry(_snapshot(using, conf.settings.CATALOG_REFRESH_SECONDS), application, name)

@@ -47,11 +47,11 @@ class WebhookDefinition:
         """Check the definition against itself.
 
         Raises:
-            InvalidEventName: ``name`` or ``replaced_by`` is no event type's name.
+            InvalidEventName: ``name`` or ``replaced_by`` is no event type's name, or ``name`` a reserved one.
             InvalidSchema: ``schema`` is not JSON Schema 2020-12, or needs a remote reference.
             InvalidDefinition: the schema refuses the example, the type replaces itself, or a value cannot be stored.
         """
-        event_names.validate_name(self.name)
+        event_names.validate_own_name(self.name)
         self._check_storable()
         if self.replaced_by:
             event_names.validate_name(self.replaced_by)

@@ -9,6 +9,8 @@ from django_relay.models.attempt import Attempt
 from django_relay.models.delivery import Delivery
 from django_relay.models.dlq_entry import DLQEntry
 from django_relay.models.endpoint import Endpoint
+from django_relay.models.endpoint_hour import EndpointHour
+from django_relay.models.endpoint_pace import EndpointPace
 from django_relay.models.event import Event
 from django_relay.models.event_type import EventType
 from django_relay.models.publish_failure import PublishFailure
@@ -21,6 +23,8 @@ __all__ = [
     "DLQEntry",
     "Delivery",
     "Endpoint",
+    "EndpointHour",
+    "EndpointPace",
     "Event",
     "EventType",
     "PublishFailure",

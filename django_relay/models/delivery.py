@@ -12,8 +12,6 @@
 *Paused* is shown, not stored: the lease passes over endpoints that are not enabled.
 """
 
-import uuid
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Self
 
@@ -171,21 +169,6 @@ class Delivery(models.Model):
         if self.replay_of_id is not None:
             return "replay"
         return "automatic" if self.event.only_endpoint_id is None else "test"
-
-
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """A worker's time-limited right to attempt one delivery; the token proves it."""
-
-    delivery: Delivery
-    token: uuid.UUID
-    lost_at: datetime | None = None
-    """When the lease that ran out had been taken, if there was one: that attempt's outcome is not known."""
-
-    @property
-    def number(self) -> int:
-        """Which of the delivery's attempts this lease is for; the first is 1."""
-        return self.delivery.attempt_count + 1
 
 
 NO_LEASE = {"lease_token": None, "leased_at": None, "leased_until": None}

@@ -1,6 +1,5 @@
 """Endpoints: a tenant's URL and what it subscribes to."""
 
-import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
@@ -12,15 +11,13 @@ from django.db import models, router, transaction
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from django_relay import conf, exceptions, signals
+from django_relay import conf, exceptions
 from django_relay.fields import EncryptedField, PrefixedIdField
-from django_relay.models import writing
+from django_relay.models import facts, writing
 from django_relay.models.application import Application
 from django_relay.models.signing_secret import SigningSecret
 from django_relay.rules import event_names, filters, headers, retries, signing, texts
 from django_relay.transport import addresses
-
-logger = logging.getLogger(__name__)
 
 MAX_TIMEOUT_SECONDS = 30
 
@@ -174,6 +171,9 @@ class Endpoint(models.Model):
     created_at = models.DateTimeField(_("created at"), default=timezone.now, editable=False)
     updated_at = models.DateTimeField(_("updated at"), auto_now=True)
 
+    health_read_at: datetime | None = None
+    """When ``pipeline.health`` last compared this instance with its row; not stored."""
+
     objects = EndpointQuerySet.as_manager()
 
     class Meta:
@@ -243,14 +243,18 @@ class Endpoint(models.Model):
             ValueError: ``reason`` is none of :class:`Reason`.
         """
         at = at or timezone.now()
-        return self._change(
-            {"enabled": True},
-            {"enabled": False, "disabled_reason": self.Reason(reason), "disabled_at": at, "updated_at": at},
-            fact="endpoint.disabled",
-        )
+        return self._change({"enabled": True}, self.disabling(reason, at=at), fact="endpoint.disabled")
+
+    @classmethod
+    def disabling(cls, reason: str, *, at: datetime) -> dict[str, Any]:
+        """Return the values of the fields that change when an endpoint is disabled."""
+        return {"enabled": False, "disabled_reason": cls.Reason(reason), "disabled_at": at, "updated_at": at}
 
     def enable(self) -> bool:
-        """Deliver to this endpoint again; what was held becomes due. Returns whether anything changed."""
+        """Deliver to this endpoint again; what was held becomes due. Returns whether anything changed.
+
+        Its health starts anew: how long and how often it failed before counts no more.
+        """
         opened = {"enabled": True, "disabled_reason": "", "disabled_at": None, "failing_since": None}
         return self._change(
             {"enabled": False, "deleted_at": None}, {**opened, "updated_at": timezone.now()}, fact="endpoint.enabled"
@@ -315,23 +319,13 @@ class Endpoint(models.Model):
 
     def _change(self, where: dict[str, Any], values: dict[str, Any], *, fact: str) -> bool:
         """Write ``values`` if the row still is as ``where`` says; return whether it was."""
-        rows = type(self).objects.using(self._using).filter(pk=self.pk, **where)
-        changed = bool(rows.update(**values))
-        self.refresh_from_db(fields=list(values))
-        if changed:
-            self.announce_after_commit(fact)
+        with transaction.atomic(self._using):
+            rows = type(self).objects.using(self._using).filter(pk=self.pk, **where)
+            changed = bool(rows.update(**values))
+            self.refresh_from_db(fields=list(values))
+            if changed:
+                facts.tell([(fact, self)], now=values["updated_at"], using=self._using)
         return changed
-
-    def announce_after_commit(self, fact: str) -> None:
-        """Log ``fact`` once the current transaction has committed, and send the signal that belongs to it."""
-        transaction.on_commit(partial(self._announce, fact), using=self._using, robust=True)
-
-    def _announce(self, fact: str) -> None:
-        extra = {"event": fact, "endpoint_id": self.pk, "tenant_id": self.tenant_id, "reason": self.disabled_reason}
-        level = logging.WARNING if fact == "endpoint.disabled" else logging.INFO
-        logger.log(level, "%s %s %s", fact, self.pk, self.disabled_reason, extra=extra)
-        if fact == "endpoint.disabled":
-            signals.endpoint_disabled.send_robust(type(self), instance=self)
 
 
 @writing.in_transaction
@@ -343,7 +337,7 @@ def _destroy(endpoint: Endpoint, *, now: datetime, using: str) -> None:
     endpoint.disabled_at = endpoint.disabled_at or now
     endpoint.save(using=using, update_fields=["headers", "enabled", "disabled_at", "deleted_at", "updated_at"])
     SigningSecret.objects.using(using).filter(endpoint=endpoint).delete()
-    endpoint.announce_after_commit("endpoint.deleted")
+    facts.tell([("endpoint.deleted", endpoint)], now=now, using=using)
 
 
 @writing.in_transaction
@@ -355,7 +349,7 @@ def _rotate(endpoint: Endpoint, key: str, overlap: timedelta, *, now: datetime, 
     live = models.Q(expires_at__isnull=True) | models.Q(expires_at__gt=now + overlap)
     secrets.filter(live, endpoint=endpoint).update(expires_at=now + overlap)
     secrets.create(endpoint=endpoint, key=key)
-    endpoint.announce_after_commit("secret.rotated")
+    facts.tell([("secret.rotated", endpoint)], now=now, using=using)
 
 
 _RULES: dict[str, Callable[[Any], object]] = {

@@ -49,10 +49,10 @@ class EventType(models.Model):
         """Check the name.
 
         Raises:
-            ValidationError: it is no event type's name.
+            ValidationError: it is no event type's name, or a reserved one.
         """
         try:
-            event_names.validate_name(self.name)
+            event_names.validate_own_name(self.name)
         except exceptions.InvalidEventName as error:
             raise ValidationError({"name": ValidationError(str(error), code=error.code)}) from error
 

@@ -8,6 +8,7 @@ fan_out    makes one delivery per matching endpoint     one a batch             
 leases     takes due deliveries for a time              one a batch                           lease token and end
 attempts   envelope, signature, hand to the transport   **none open**                         nothing
 settlement records attempts, applies decisions          one a batch, under the lease          Attempts; DLQ entries
+health     keeps endpoint health, disables              one a batch, never waiting            endpoints as they are
 dlq        replays or discards a DLQ entry              one                                   a new Delivery
 upkeep     retention, old secrets, stranded work        one a short batch                     less
 ========== ============================================ ===================================== ======================

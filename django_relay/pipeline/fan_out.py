@@ -3,76 +3,227 @@
 A batch is locked, matched, inserted and marked in one transaction. Two workers never hold the same event (``SKIP
 LOCKED``, or SQLite's one writer), and the unique constraint on (event, endpoint) holds even if they did. There is no
 cursor: an event that commits late is found all the same.
+
+Endpoints are read by the page and deliveries inserted by the page, so that memory stays the same whether an event has
+one receiver or a hundred thousand.
 """
 
+import functools
 import logging
-from collections import defaultdict
-from collections.abc import Iterable
+from collections import OrderedDict, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from typing import Any, NamedTuple
 
 from django.db import connections, models
+from django.db.models.expressions import RawSQL
 
+from django_relay import conf, exceptions, ids
 from django_relay.models import Delivery, Endpoint, Event, writing
+from django_relay.rules import event_names, filters, retries
 
 logger = logging.getLogger(__name__)
 
-_DELIVERIES = 5_000
-"""About how many deliveries one transaction makes, so that it stays short whatever the number of endpoints."""
+_PAGE = 5_000
+"""How many endpoints are looked at together, and about how many deliveries one transaction makes of many events."""
+_KEPT = 20_000
+
+
+class _Event(NamedTuple):
+    """What matching needs of an event: not its payload."""
+
+    id: str
+    application_id: str
+    tenant_id: str
+    event_type: str
+    attributes: Mapping[str, Any]
+    only_endpoint_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Subscription:
+    """What an endpoint subscribes to."""
+
+    endpoint_id: str
+    application_id: str
+    tenant_id: str
+    patterns: tuple[str, ...]
+    filters: Mapping[str, Any]
+    retry_schedule: Any
+
+    def wants(self, event: _Event) -> bool:
+        """Return whether the endpoint gets the event."""
+        if event.only_endpoint_id is not None:
+            return self.endpoint_id == event.only_endpoint_id
+        return _matches(self.patterns, event.event_type) and (
+            not self.filters or filters.accepts(self.filters, event.attributes)
+        )
+
+    def max_attempts(self) -> int:
+        """Return how many attempts a delivery to it has."""
+        try:
+            own = retries.validate_schedule(self.retry_schedule)
+        except exceptions.InvalidInput:
+            own = None  # spoilt past our checks: better the project's than none
+        return 1 + len(conf.settings.RETRY_SCHEDULE if own is None else own)
+
+
+class Subscriptions:
+    """The subscriptions a worker has read, by the version of the endpoint's row; the oldest go first."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[str, tuple[str, _Subscription]] = OrderedDict()
+
+    def page(self, owners: models.Q, *, after: str | None, using: str) -> list[_Subscription]:
+        """Return the open endpoints of some owners, ``_PAGE`` and one at most, by id, from the one after ``after``."""
+        rows = Endpoint.objects.using(using).open().filter(owners).order_by("id")
+        if after is not None:
+            rows = rows.filter(id__gt=after)
+        if connections[using].vendor != "postgresql":
+            return [_subscription(row) for row in rows.values_list(*_COLUMNS)[: _PAGE + 1]]
+        # These name the row's version itself (PostgreSQL manual, 5.6): it changes with the row, whoever changes it.
+        version = RawSQL(
+            "concat(django_relay_endpoint.xmin, django_relay_endpoint.ctid)", (), output_field=models.TextField()
+        )
+        versions = dict(rows.annotate(version=version).values_list("id", "version")[: _PAGE + 1])
+        missing = [key for key, seen in versions.items() if (kept := self._kept.get(key)) is None or kept[0] != seen]
+        if missing:
+            for row in Endpoint.objects.using(using).filter(id__in=missing).values_list(*_COLUMNS):
+                self._kept[row[0]] = (versions[row[0]], _subscription(row))
+        found = [self._kept[key][1] for key in versions if key in self._kept]
+        while len(self._kept) > _KEPT:
+            self._kept.popitem(last=False)
+        return found
+
+
+def expand(limit: int, *, now: datetime, using: str, subscriptions: Subscriptions | None = None) -> int:
+    """Fan out up to ``limit`` pending events; return how many were taken."""
+    return _expand(limit, subscriptions or Subscriptions(), now=now, using=using)
 
 
 @writing.in_transaction
-def expand(limit: int, *, now: datetime, using: str) -> int:
-    """Fan out up to ``limit`` pending events; return how many were taken."""
+def _expand(limit: int, subscriptions: Subscriptions, *, now: datetime, using: str) -> int:
     skip_locked = connections[using].features.has_select_for_update_skip_locked
-    pending = Event.objects.using(using).pending().order_by("id")
-    events = list(pending.select_for_update(skip_locked=skip_locked)[:limit])
+    pending = Event.objects.using(using).pending().order_by("id").select_for_update(skip_locked=skip_locked)
+    events = [_Event(*row) for row in pending.values_list(*_Event._fields)[:limit]]
     if not events:
         return 0
-    endpoints = _endpoints_by_owner(events, using=using)
-    deliveries: list[Delivery] = []
-    by_count: dict[int, list[str]] = defaultdict(list)
-    for event in events:
-        if len(deliveries) >= _DELIVERIES:
-            break  # the rest stays pending
-        wanted = _match(event, endpoints[event.application_id, event.tenant_id])
-        deliveries += [Delivery.of(event, endpoint, now=now) for endpoint in wanted]
-        by_count[len(wanted)].append(event.pk)
-    writing.insert_new(deliveries, using=using)
-    for count, found in by_count.items():
-        Event.objects.using(using).filter(pk__in=found).update(
-            status=Event.Status.DISPATCHED if count else Event.Status.NO_MATCH,
-            matched_count=count,
-            dispatched_at=now,
-        )
-    return sum(map(len, by_count.values()))
+    found = subscriptions.page(_owners(events), after=None, using=using)
+    while len(found) > _PAGE and len(events) > 1:
+        events = events[: len(events) // 2]  # the rest stays pending
+        found = subscriptions.page(_owners(events), after=None, using=using)
+    counts = {event.id: 0 for event in events}
+    if len(found) > _PAGE:
+        for page in _pages(events[0], found, subscriptions, using):
+            counts[events[0].id] += _deliver([(events[0], item) for item in page], now=now, using=using)
+    else:
+        matched = _match(events, found)
+        counts = {event.id: len(wanted) for event, wanted in matched}
+        pairs = [(event, item) for event, wanted in matched for item in wanted]
+        _deliver(pairs, now=now, using=using)
+    _mark(counts, now=now, using=using)
+    return len(counts)
 
 
-def _endpoints_by_owner(events: Iterable[Event], *, using: str) -> defaultdict[tuple[str, str], list[Endpoint]]:
+def _owners(events: Sequence[_Event]) -> models.Q:
     by_application: dict[str, set[str]] = defaultdict(set)
     for event in events:
         by_application[event.application_id].add(event.tenant_id)
     owned = models.Q()
     for application_id, tenants in by_application.items():
         owned |= models.Q(application_id=application_id, tenant_id__in=tenants)
-    found: defaultdict[tuple[str, str], list[Endpoint]] = defaultdict(list)
-    for endpoint in Endpoint.objects.using(using).open().filter(owned).defer("headers"):
-        found[endpoint.application_id, endpoint.tenant_id].append(endpoint)
-    return found
+    return owned
 
 
-def _match(event: Event, endpoints: list[Endpoint]) -> list[Endpoint]:
-    if event.only_endpoint_id is not None:
-        return [endpoint for endpoint in endpoints if endpoint.pk == event.only_endpoint_id]
-    return [endpoint for endpoint in endpoints if _wants(endpoint, event)]
+def _pages(
+    event: _Event, page: list[_Subscription], subscriptions: Subscriptions, using: str
+) -> Iterator[list[_Subscription]]:
+    """Give the endpoints that want an event whose owner has more of them than a page holds."""
+    while page:
+        page, more = page[:_PAGE], len(page) > _PAGE
+        yield [item for item in page if _wants(item, event)]
+        owners = _owners([event])
+        page = subscriptions.page(owners, after=page[-1].endpoint_id, using=using) if more else []
 
 
-def _wants(endpoint: Endpoint, event: Event) -> bool:
+def _match(events: Sequence[_Event], found: Sequence[_Subscription]) -> list[tuple[_Event, list[_Subscription]]]:
+    """Return the events, each with who wants it, up to about ``_PAGE`` deliveries; the rest stays pending."""
+    by_owner: dict[tuple[str, str], list[_Subscription]] = defaultdict(list)
+    for item in found:
+        by_owner[item.application_id, item.tenant_id].append(item)
+    matched, total = [], 0
+    for event in events:
+        if total >= _PAGE:
+            break
+        wanted = [item for item in by_owner[event.application_id, event.tenant_id] if _wants(item, event)]
+        matched.append((event, wanted))
+        total += len(wanted)
+    return matched
+
+
+def _deliver(pairs: Sequence[tuple[_Event, _Subscription]], *, now: datetime, using: str) -> int:
+    usual = {
+        "state": Delivery.State.PENDING.value,
+        "attempt_count": 0,
+        "next_attempt_at": now,
+        "last_error": "",
+        "last_error_kind": "",
+        "last_response": "",
+        "created_at": now,
+        "updated_at": now,
+    }
+    deliveries = [
+        {
+            "id": ids.new("del_"),
+            "event_id": event.id,
+            "endpoint_id": item.endpoint_id,
+            "tenant_id": item.tenant_id,
+            "max_attempts": item.max_attempts(),
+            **usual,
+        }
+        for event, item in pairs
+    ]
+    writing.insert(Delivery, deliveries, using=using)
+    return len(pairs)
+
+
+def _mark(counts: Mapping[str, int], *, now: datetime, using: str) -> None:
+    by_count: dict[int, list[str]] = defaultdict(list)
+    for event_id, count in counts.items():
+        by_count[count].append(event_id)
+    for count, found in by_count.items():
+        Event.objects.using(using).filter(pk__in=found).update(
+            status=Event.Status.DISPATCHED if count else Event.Status.NO_MATCH,
+            matched_count=count,
+            dispatched_at=now,
+        )
+
+
+def _wants(item: _Subscription, event: _Event) -> bool:
     """Return whether the endpoint subscribes to the event; a row that was spoilt past our checks holds up no other."""
     try:
-        return endpoint.wants(event.event_type, event.attributes)
+        return item.wants(event)
     except Exception:
         logger.exception(
             "An endpoint's subscription cannot be read; it gets nothing.",
-            extra={"event": "endpoint.unreadable", "endpoint_id": endpoint.pk, "event_id": event.pk},
+            extra={"event": "endpoint.unreadable", "endpoint_id": item.endpoint_id, "event_id": event.id},
         )
         return False
+
+
+_COLUMNS = ("id", "application_id", "tenant_id", "event_types", "filters", "retry_schedule")
+
+
+def _subscription(row: Sequence[Any]) -> _Subscription:
+    endpoint_id, application_id, tenant_id, patterns, wanted, schedule = row
+    return _Subscription(endpoint_id, application_id, tenant_id, _hashable(patterns), wanted, schedule)
+
+
+def _hashable(patterns: Any) -> Any:
+    return tuple(patterns) if isinstance(patterns, list) else patterns
+
+
+@functools.lru_cache(maxsize=65_536)
+def _matches(patterns: tuple[str, ...], name: str) -> bool:
+    return any(event_names.matches(pattern, name) for pattern in patterns)

@@ -1,62 +1,159 @@
 """Step 3: a worker takes due deliveries for a time, with a token that proves it.
 
 What is due is decided by ``now``, the database's clock. A delivery whose lease ran out is taken like any other: its
-:class:`~django_relay.models.delivery.Lease` then says so, and stands for an attempt of outcome ``unknown``.
+:class:`~django_relay.models.lease.Lease` then says so, and stands for an attempt of outcome ``unknown``.
+
+A claim looks at who has something due, gives each endpoint its turn (``rules.pacing``), and takes so many of each. As
+long as all that is due fits, one look at the oldest shows everybody. When it does not, the endpoints themselves are
+gone through, so that a backlog of millions, a disabled endpoint's or a rate-limited one's hides nobody; tenants take
+turns, then the endpoints of each (``models.due``).
 """
 
+import logging
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from django.db import connections
 
 from django_relay import conf
-from django_relay.models import Delivery, writing
-from django_relay.models.delivery import NO_LEASE, Lease
+from django_relay.models import Attempt, Delivery, EndpointPace, due, writing
+from django_relay.models.delivery import NO_LEASE
+from django_relay.models.lease import Destination, Lease
+from django_relay.pipeline.destinations import Destinations
+from django_relay.rules import envelopes, pacing
 
-_ROUNDS = 8
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Gates:
+    """What a worker carries from claim to claim."""
+
+    shares: pacing.Shares
+    destinations: Destinations = field(default_factory=Destinations)
+    after: str | None = None
+    """The endpoint up to which the last claim went; ``None`` when it saw all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a worker got."""
+
+    leases: list[Lease] = field(default_factory=list)
+    is_paced: bool = False
+    """Whether something due waits for a rate limit alone: look again in some milliseconds."""
+
+
+def claim(limit: int, *, now: datetime, using: str, gates: Gates | None = None) -> Claim:
+    """Lease up to ``limit`` due deliveries, with their events and destinations, fairly across tenants and endpoints.
+
+    What an endpoint's share or its rate limit does not allow stays due, untouched. Without ``gates`` each endpoint may
+    have ``MAX_IN_FLIGHT_PER_ENDPOINT``.
+    """
+    if gates is None:
+        most = conf.settings.MAX_IN_FLIGHT_PER_ENDPOINT
+        gates = Gates(pacing.Shares(places=limit, most=most, first=most))
+    return _claim(limit, gates, now=now, using=using) if limit > 0 else Claim()
 
 
 @writing.in_transaction
-def claim(limit: int, *, now: datetime, using: str, busy: Mapping[str, int] | None = None) -> list[Lease]:
-    """Lease up to ``limit`` due deliveries, the longest due first, with their events and endpoints.
+def _claim(limit: int, gates: Gates, *, now: datetime, using: str) -> Claim:
+    database = due.of(using)
+    seen, gates.after = database.look(limit, gates.shares.full(), gates.after, now=now)
+    waiting = {item.endpoint_id: item for item in seen if not item.waits(now)}
+    paces = _lock_paces([item.endpoint_id for item in waiting.values() if item.rate_limit], now=now, using=using)
+    counts = {endpoint_id: _allowed(item, paces, now) for endpoint_id, item in waiting.items()}
+    is_paced = any(item.rate_limit and counts.get(item.endpoint_id, 0) < item.count for item in seen)
+    allotted = gates.shares.allot(counts, limit)
+    taken = database.take(allotted, now=now) if allotted else []
+    if not taken:
+        return Claim(is_paced=is_paced)
+    _reserve(taken, waiting, paces, now=now, using=using)
+    events = {event.id: event for event in database.events({row.event_id for row in taken})}
+    ours = [row for row in taken if row.event_id in events]
+    if len(ours) < len(taken):
+        _cancel([row for row in taken if row.event_id not in events], now=now, using=using)
+    token, until = uuid.uuid4(), now + timedelta(seconds=conf.settings.LEASE_SECONDS)
+    database.mark([row.id for row in ours], token, now=now, until=until)
+    versions = {row.endpoint_id: waiting[row.endpoint_id].version for row in ours}
+    ready = gates.destinations.get(versions, using=using)
+    return Claim([_of(row, events[row.event_id], ready[row.endpoint_id], token) for row in ours], is_paced)
 
-    An endpoint gets at most ``MAX_IN_FLIGHT_PER_ENDPOINT``, less what ``busy`` says it has in flight already: one that
-    hangs with thousands due leaves the other places to the others. The rest of its stays due, untouched.
-    """
-    chosen = _choose(limit, Counter(busy or {}), now=now, using=using)
-    if not chosen:
-        return []
-    rows = Delivery.objects.using(using).filter(pk__in=chosen)
-    related = rows.select_related("event__application", "endpoint").prefetch_related("endpoint__signing_secrets")
-    deliveries = list(related.order_by("next_attempt_at"))
-    token = uuid.uuid4()
-    until = now + timedelta(seconds=conf.settings.LEASE_SECONDS)
-    rows.update(lease_token=token, leased_at=now, leased_until=until)
-    return [Lease(delivery, token, lost_at=delivery.leased_at) for delivery in deliveries]
+
+def _allowed(item: due.Waiting, paces: dict[str, EndpointPace], now: datetime) -> int:
+    """Return how many of an endpoint's deliveries its rate limit allows; none while another worker holds its pace."""
+    if not item.rate_limit:
+        return item.count
+    pace = paces.get(item.endpoint_id)
+    return min(item.count, pacing.free_sends(pace.next_free_at, per_second=item.rate_limit, now=now)) if pace else 0
 
 
-def _choose(limit: int, in_flight: Counter[str], *, now: datetime, using: str) -> list[str]:
-    """Lock due deliveries and return the ids of those to lease, passing over endpoints that have their share."""
-    most = conf.settings.MAX_IN_FLIGHT_PER_ENDPOINT
+def _of(row: due.DeliveryRow, event: due.EventRow, destination: Destination, token: uuid.UUID) -> Lease:
+    trigger = Attempt.Trigger.AUTOMATIC if event.only_endpoint_id is None else Attempt.Trigger.TEST
+    return Lease(
+        delivery_id=row.id,
+        tenant_id=row.tenant_id,
+        attempt_count=row.attempt_count,
+        max_attempts=row.max_attempts,
+        trigger=trigger.value if row.replay_of_id is None else Attempt.Trigger.REPLAY.value,
+        event=envelopes.Facts(
+            event_id=event.id,
+            event_type=event.event_type,
+            occurred_at=event.occurred_at,
+            payload=event.payload,
+            schema_version=event.schema_version,
+            subject=event.subject,
+            source=destination.source,
+            traceparent=event.traceparent,
+        ),
+        destination=destination,
+        token=token,
+        lost_at=row.leased_at,
+    )
+
+
+def _cancel(stranded: list[due.DeliveryRow], *, now: datetime, using: str) -> None:
+    """End deliveries whose event is gone: nothing of ours deletes it, but somebody's SQL may."""
+    rows = Delivery.objects.using(using).filter(pk__in=[row.id for row in stranded])
+    error = "The event is no longer stored."
+    rows.update(state=Delivery.State.CANCELLED, completed_at=now, updated_at=now, last_error=error, **NO_LEASE)
+    for row in stranded:
+        extra = {"event": "delivery.cancelled", "delivery_id": row.id, "event_id": row.event_id}
+        logger.error("%s has no event any more and is cancelled.", row.id, extra=extra)
+
+
+def _lock_paces(limited: Collection[str], *, now: datetime, using: str) -> dict[str, EndpointPace]:
+    """Return the paces of rate-limited endpoints, locked; one that another worker holds just now is left to it."""
+    if not limited:
+        return {}
+    wanted = set(limited)
     skip_locked = connections[using].features.has_select_for_update_skip_locked
-    due = Delivery.objects.using(using).due(now).order_by("next_attempt_at").only("pk", "endpoint_id")
-    chosen: list[str] = []
-    for _round in range(_ROUNDS):
-        wanted = limit - len(chosen)
-        if wanted <= 0:
-            break
-        full = [endpoint_id for endpoint_id, count in in_flight.items() if count >= most]
-        others = due.exclude(endpoint_id__in=full).exclude(pk__in=chosen)
-        found = list(others.select_for_update(of=("self",), skip_locked=skip_locked)[:wanted])
-        for delivery in found:
-            if in_flight[delivery.endpoint_id] < most:
-                in_flight[delivery.endpoint_id] += 1
-                chosen.append(delivery.pk)
-        if len(found) < wanted:
-            break
-    return chosen
+    rows = EndpointPace.objects.using(using).filter(endpoint_id__in=wanted).select_for_update(skip_locked=skip_locked)
+    found = {row.endpoint_id: row for row in rows}
+    new = [EndpointPace(endpoint_id=endpoint_id, next_free_at=now) for endpoint_id in sorted(wanted - found.keys())]
+    inserted = writing.insert_new(new, using=using)
+    return found | {row.endpoint_id: row for row in new if row.pk in inserted}
+
+
+def _reserve(
+    taken: Sequence[due.DeliveryRow],
+    waiting: dict[str, due.Waiting],
+    paces: dict[str, EndpointPace],
+    *,
+    now: datetime,
+    using: str,
+) -> None:
+    """Move the paces on by what was taken."""
+    sends = Counter(row.endpoint_id for row in taken if row.endpoint_id in paces)
+    moved = [paces[endpoint_id] for endpoint_id in sends]
+    for pace in moved:
+        rate = waiting[pace.endpoint_id].rate_limit
+        pace.next_free_at = pacing.reserve(pace.next_free_at, sends[pace.endpoint_id], per_second=rate, now=now)
+    if moved:
+        EndpointPace.objects.using(using).bulk_update(moved, ["next_free_at"])
 
 
 @writing.in_transaction
@@ -68,7 +165,7 @@ def give_back(leases: Iterable[Lease], *, using: str) -> int:
     given = 0
     by_token: dict[uuid.UUID, list[str]] = {}
     for lease in leases:
-        by_token.setdefault(lease.token, []).append(lease.delivery.pk)
+        by_token.setdefault(lease.token, []).append(lease.delivery_id)
     for token, found in by_token.items():
         given += Delivery.objects.using(using).filter(pk__in=found, lease_token=token).update(**NO_LEASE)
     return given

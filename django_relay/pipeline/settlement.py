@@ -6,16 +6,19 @@ its lease changes no delivery. Every delivery that becomes ``failed`` gets its D
 
 import logging
 import random
-from collections.abc import Sequence
+import uuid
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
+from typing import Any, NamedTuple
 
 from django.db import connections, transaction
 
-from django_relay import conf, signals
-from django_relay.models import Attempt, Delivery, DLQEntry, Endpoint, writing
-from django_relay.models.delivery import Lease
+from django_relay import conf, ids, signals
+from django_relay.models import Attempt, Delivery, DLQEntry, EndpointHour, operational, writing
+from django_relay.models.delivery import NO_LEASE
+from django_relay.models.lease import Lease, Settled
 from django_relay.rules import retries, texts
 from django_relay.transport.base import Outcome
 
@@ -31,195 +34,227 @@ _SECRET_RESPONSE_HEADERS = {
     "proxy-authorization",
     "www-authenticate",
 }
-_NOT_THE_RECEIVERS = {"local_error", "unknown"}
 _SUMMARY_CHARACTERS = 1_000
 _SECRET_CHARACTERS = 6  # what is shorter is no secret, and stands in any text
-
-
-@dataclass(slots=True)
-class Settled:
-    """One attempt and what was decided about it."""
-
-    lease: Lease
-    outcome: Outcome
-    decision: retries.Decision
-    row: Delivery | None
-    """The delivery as written; ``None`` when the lease was lost."""
-
-    @property
-    def next_attempt_at(self) -> datetime | None:
-        """When the delivery is attempted again, if it is."""
-        return self.row.next_attempt_at if self.row is not None and self.decision.action == "retry" else None
 
 
 @writing.in_transaction
 def settle(results: Sequence[tuple[Lease, Outcome]], *, now: datetime, using: str) -> list[Settled]:
     """Record each attempt and apply its decision where the lease is still ours; return what was done."""
-    ids = [lease.delivery.pk for lease, _outcome in results]
-    locked = Delivery.objects.using(using).filter(pk__in=ids).order_by("pk").select_for_update()
-    rows = {row.pk: row for row in locked}
-    settled = [_settle_one(lease, outcome, rows, now) for lease, outcome in results]
+    settings = conf.settings
+    policy = _Policy(settings.RETRY_POLICY, settings.RETRY_AFTER_MAX_SECONDS, settings.RETRY_JITTER)
+    records = [_record(lease, outcome, _decide(lease, outcome, policy, now), now) for lease, outcome in results]
+    write = _write_on_postgres if connections[using].vendor == "postgresql" else _write_anywhere
+    ours = write(records, using=using)
+    for record in records:
+        lease = record.settled.lease
+        record.settled.is_ours = (lease.delivery_id, lease.token) in ours
     # A batch whose commit went unanswered is settled again: what stands already is skipped.
-    writing.insert_new([_attempt(item) for item in settled], using=using)
-    changed = [item.row for item in settled if item.row is not None]
-    if changed:
-        Delivery.objects.using(using).bulk_update(changed, _WRITTEN)
-    entries = [_dlq_entry(item, now) for item in settled if item.decision.action == "dead" and item.row]
+    recorded = writing.insert(Attempt, [_attempt(record) for record in records], using=using)
+    entries = [_dlq_entry(record, now) for record in records if record.settled.is_dead]
     writing.insert_new(entries, using=using)
-    transaction.on_commit(partial(_announce, settled, entries), using=using, robust=True)
-    return settled
+    new = [record.settled for record in records if record.settled.outcome.request.id in recorded]
+    operational.of_deliveries(new, now=now, using=using)
+    EndpointHour.objects.using(using).add(new, now)  # last: other workers write the same rows
+    transaction.on_commit(partial(_announce, records, entries, using), using=using, robust=True)
+    return [record.settled for record in records]
 
 
-@writing.in_transaction
-def keep_health(settled: Sequence[Settled], *, now: datetime, using: str) -> list[Settled]:
-    """Write when endpoints last succeeded and since when they only fail, and disable those that are gone.
+@dataclass(slots=True)
+class _Record:
+    """What is written of one attempt."""
 
-    In a transaction of its own, one UPDATE for each kind, and never waiting for a row that somebody else holds: a
-    host's long transaction about one endpoint must not stop deliveries to all. Returns what would have disabled an
-    endpoint and was passed over for that reason; give it again in the next turn.
-    """
-    by_endpoint = {item.lease.delivery.endpoint_id: item.lease.delivery.endpoint for item in settled}
-    succeeded = {_endpoint_id(item) for item in settled if item.decision.action == "delivered"}
-    failed = {_endpoint_id(item) for item in settled if item.outcome.error_kind not in _NOT_THE_RECEIVERS} - succeeded
-    gone = {_endpoint_id(item) for item in settled if item.decision.disable_endpoint}
-    skip_locked = connections[using].features.has_select_for_update_skip_locked
-    endpoints = Endpoint.objects.using(using)
-    concerned = endpoints.filter(pk__in=succeeded | failed | gone).order_by("pk")
-    rows = concerned.select_for_update(skip_locked=skip_locked)
-    ours = set(rows.values_list("pk", flat=True))
-    endpoints.filter(pk__in=succeeded & ours).update(last_success_at=now, failing_since=None)
-    endpoints.filter(pk__in=failed & ours, failing_since__isnull=True).update(failing_since=now)
-    for endpoint_id in gone & ours:
-        by_endpoint[endpoint_id].disable(Endpoint.Reason.GONE, at=now)
-    held = set(endpoints.filter(pk__in=gone - ours).values_list("pk", flat=True))
-    return [item for item in settled if item.decision.disable_endpoint and _endpoint_id(item) in held]
+    settled: Settled
+    headers: list[list[str]]
+    """The response's, without secrets."""
+    body: str
+    change: dict[str, Any]
+    """The delivery's columns."""
+
+    @property
+    def next_attempt_at(self) -> datetime | None:
+        """When the delivery is attempted again, if it is."""
+        retried = self.settled.is_ours and self.settled.decision.action == "retry"
+        return self.change.get("next_attempt_at") if retried else None
 
 
-def _endpoint_id(item: Settled) -> str:
-    return str(item.lease.delivery.endpoint_id)
-
-
-_WRITTEN = [
-    "state", "attempt_count", "next_attempt_at", "leased_at", "leased_until", "lease_token", "last_error",
-    "last_error_kind", "last_status_code", "last_response", "last_latency_ms", "completed_at", "updated_at",
-]  # fmt: skip
-
-
-def _settle_one(lease: Lease, outcome: Outcome, rows: dict[str, Delivery], now: datetime) -> Settled:
-    decision = _decide(lease, outcome, now)
-    row = rows.get(lease.delivery.pk)
-    if row is None or row.state != Delivery.State.PENDING or row.lease_token != lease.token:
-        return Settled(lease, outcome, decision, None)
-    row.release()
-    row.attempt_count = lease.number
-    row.last_error, row.last_error_kind = _error(outcome, decision), outcome.error_kind
-    row.last_status_code, row.last_latency_ms = outcome.status_code, outcome.duration_ms
-    row.last_response = _body(outcome)[:_SUMMARY_CHARACTERS]
-    row.updated_at = now
+def _record(lease: Lease, outcome: Outcome, decision: retries.Decision, now: datetime) -> _Record:
+    headers, body = _response(outcome)
+    change = {
+        "state": _STATES[decision.action],
+        "attempt_count": lease.number,
+        "last_error": "",
+        "last_error_kind": outcome.error_kind,
+        "last_status_code": outcome.status_code,
+        "last_response": body[:_SUMMARY_CHARACTERS],
+        "last_latency_ms": outcome.duration_ms,
+        "completed_at": now,
+        "updated_at": now,
+    }
     if decision.action == "retry":
-        row.next_attempt_at = now + timedelta(seconds=decision.delay_seconds)
-    else:
-        delivered = decision.action == "delivered"
-        row.state = Delivery.State.DELIVERED if delivered else Delivery.State.FAILED
-        row.completed_at = now
-    return Settled(lease, outcome, decision, row)
+        change |= {"next_attempt_at": now + timedelta(seconds=decision.delay_seconds), "completed_at": None}
+    if decision.action != "delivered":
+        change["last_error"] = texts.cleaned(outcome.error or outcome.error_kind) or f"HTTP {outcome.status_code}"
+    return _Record(Settled(lease, lease.number, outcome, decision), headers, body, change)
 
 
-def _decide(lease: Lease, outcome: Outcome, now: datetime) -> retries.Decision:
-    headers = {name.lower(): value for name, value in outcome.headers}
+_STATES = {
+    "delivered": Delivery.State.DELIVERED.value,
+    "retry": Delivery.State.PENDING.value,
+    "dead": Delivery.State.FAILED.value,
+}
+
+_Ours = set[tuple[str, uuid.UUID]]
+"""Delivery and token of each lease that was still ours."""
+
+
+def _write_anywhere(records: Sequence[_Record], *, using: str) -> _Ours:
+    """Write each change where the lease is still ours."""
+    rows = Delivery.objects.using(using).pending()
+    return {
+        (lease.delivery_id, lease.token)
+        for lease, change in ((record.settled.lease, record.change) for record in records)
+        if rows.filter(pk=lease.delivery_id, lease_token=lease.token).update(**change, **NO_LEASE)
+    }
+
+
+def _write_on_postgres(records: Sequence[_Record], *, using: str) -> _Ours:
+    """Do the same in one statement."""
+    document = []
+    for record in records:
+        lease = record.settled.lease
+        key = ids.to_hex(lease.delivery_id, prefix="del_")
+        document.append({"id": key, "lease_token": lease.token.hex, **record.change})
+    with connections[using].cursor() as cursor:
+        cursor.execute(_WRITE, [writing.dumps(document)])
+        return {(ids.from_uuid(found, prefix="del_"), token) for found, token in cursor.fetchall()}
+
+
+_COLUMNS = {
+    "state": "varchar",
+    "attempt_count": "smallint",
+    "last_error": "text",
+    "last_error_kind": "varchar",
+    "last_status_code": "smallint",
+    "last_response": "text",
+    "last_latency_ms": "integer",
+    "completed_at": "timestamptz",
+    "updated_at": "timestamptz",
+}
+_WRITE = f"""
+    UPDATE django_relay_delivery d SET
+        {", ".join(f"{name} = new.{name}" for name in _COLUMNS)},
+        next_attempt_at = coalesce(new.next_attempt_at, d.next_attempt_at),
+        lease_token = NULL, leased_at = NULL, leased_until = NULL
+    FROM {writing.recordset({"id": "uuid", "lease_token": "uuid", "next_attempt_at": "timestamptz", **_COLUMNS})}
+    WHERE d.id = new.id AND d.lease_token = new.lease_token AND d.state = 'pending'
+    RETURNING d.id, new.lease_token
+"""
+
+
+class _Policy(NamedTuple):
+    """The settings that decide, read once a batch."""
+
+    name: str
+    retry_after_max_seconds: float
+    jitter: float
+
+
+def _decide(lease: Lease, outcome: Outcome, policy: _Policy, now: datetime) -> retries.Decision:
+    retry_after = next((value for name, value in outcome.headers if name.lower() == "retry-after"), None)
     return retries.decide(
         status_code=outcome.status_code,
         error_kind=outcome.error_kind,
         attempt_number=lease.number,
-        max_attempts=lease.delivery.max_attempts,
-        schedule=lease.delivery.endpoint.schedule,
-        policy=conf.settings.RETRY_POLICY,
-        retry_after=headers.get("retry-after"),
+        max_attempts=lease.max_attempts,
+        schedule=lease.destination.schedule,
+        retry_after=retry_after,
         now=now,
-        retry_after_max_seconds=conf.settings.RETRY_AFTER_MAX_SECONDS,
-        jitter=conf.settings.RETRY_JITTER,
         random=random.random(),  # noqa: S311 - spreads load, guards nothing
+        policy=policy.name,
+        retry_after_max_seconds=policy.retry_after_max_seconds,
+        jitter=policy.jitter,
     )
 
 
-def _attempt(item: Settled) -> Attempt:
-    outcome, delivery = item.outcome, item.lease.delivery
-    return Attempt(
-        id=outcome.request.id,
-        delivery=delivery,
-        number=item.lease.number,
-        trigger=delivery.trigger,
-        started_at=outcome.started_at,
-        duration_ms=outcome.duration_ms,
-        status_code=outcome.status_code,
-        error_kind=outcome.error_kind,
-        error=_error(outcome, item.decision),
-        request_headers=[
-            [name, value if name.lower() in _SHOWN else REDACTED] for name, value in outcome.request.headers.items()
+def _attempt(record: _Record) -> dict[str, Any]:
+    settled, outcome = record.settled, record.settled.outcome
+    return {
+        "id": outcome.request.id,
+        "delivery_id": settled.lease.delivery_id,
+        "number": settled.number,
+        "trigger": settled.lease.trigger,
+        "started_at": outcome.started_at,
+        "duration_ms": outcome.duration_ms,
+        "status_code": outcome.status_code,
+        "error_kind": outcome.error_kind,
+        "error": record.change["last_error"],
+        "request_headers": [
+            [name, value if name in _SHOWN else REDACTED] for name, value in outcome.request.headers.items()
         ],
-        response_headers=[
-            [
-                texts.cleaned(name),
-                REDACTED if name.lower() in _SECRET_RESPONSE_HEADERS else _without_secrets(value, outcome),
-            ]
-            for name, value in outcome.headers
-        ],
-        response_body=_body(outcome),
-        remote_address=outcome.remote_address,
-        next_attempt_at=item.next_attempt_at,
-    )
+        "response_headers": record.headers,
+        "response_body": record.body,
+        "remote_address": outcome.remote_address,
+        "next_attempt_at": record.next_attempt_at,
+    }
 
 
-def _dlq_entry(item: Settled, now: datetime) -> DLQEntry:
-    delivery, outcome = item.lease.delivery, item.outcome
+def _dlq_entry(record: _Record, now: datetime) -> DLQEntry:
+    lease, change = record.settled.lease, record.change
     return DLQEntry(
-        delivery=delivery,
-        event=delivery.event,
-        endpoint=delivery.endpoint,
-        event_type=delivery.event.event_type,
-        tenant_id=delivery.tenant_id,
-        url=delivery.endpoint.url,
-        error=_error(outcome, item.decision),
-        error_kind=outcome.error_kind,
-        attempt_count=item.lease.number,
-        last_status_code=outcome.status_code,
+        delivery_id=lease.delivery_id,
+        event_id=lease.event.event_id,
+        endpoint=lease.destination.endpoint,
+        event_type=lease.event.event_type,
+        tenant_id=lease.tenant_id,
+        url=lease.destination.endpoint.url,
+        error=change["last_error"],
+        error_kind=change["last_error_kind"],
+        attempt_count=change["attempt_count"],
+        last_status_code=change["last_status_code"],
         failed_at=now,
     )
 
 
-def _announce(settled: Sequence[Settled], entries: Sequence[DLQEntry]) -> None:
-    for item in settled:
-        _log(item)
-        if item.row is None:
-            continue
-        if item.decision.action == "delivered":
-            signals.delivery_succeeded.send_robust(Delivery, instance=item.row)
-        elif item.decision.action == "retry":
-            signals.attempt_failed.send_robust(Delivery, instance=item.row)
+def _announce(records: Sequence[_Record], entries: Sequence[DLQEntry], using: str) -> None:
+    heard = {action: signal for action, signal in _SIGNALS.items() if signal.has_listeners(Delivery)}
+    told = [record.settled for record in records if record.settled.is_ours and record.settled.decision.action in heard]
+    deliveries = Delivery.objects.using(using).in_bulk([item.lease.delivery_id for item in told])
+    for record in records:
+        _log(record)
+    for item in told:
+        if (delivery := deliveries.get(item.lease.delivery_id)) is not None:
+            heard[item.decision.action].send_robust(Delivery, instance=delivery)
     for entry in entries:
         signals.delivery_dead_lettered.send_robust(DLQEntry, instance=entry)
 
 
-def _log(item: Settled) -> None:
-    delivery, outcome = item.lease.delivery, item.outcome
+_SIGNALS = {"delivered": signals.delivery_succeeded, "retry": signals.delivery_failed}
+
+
+def _log(record: _Record) -> None:
+    settled, outcome, lease = record.settled, record.settled.outcome, record.settled.lease
+    level = logging.WARNING if settled.decision.action == "dead" else logging.INFO
+    if not logger.isEnabledFor(level):
+        return
     facts = {
-        "event": "delivery.attempted" if item.row is not None else "lease.lost",
-        "delivery_id": delivery.pk,
-        "event_id": delivery.event_id,
-        "event_type": delivery.event.event_type,
-        "endpoint_id": delivery.endpoint_id,
-        "tenant_id": delivery.tenant_id,
-        "attempt": item.lease.number,
-        "max_attempts": delivery.max_attempts,
+        "event": "delivery.attempted" if settled.is_ours else "lease.lost",
+        "delivery_id": lease.delivery_id,
+        "event_id": lease.event.event_id,
+        "event_type": lease.event.event_type,
+        "endpoint_id": settled.endpoint_id,
+        "tenant_id": lease.tenant_id,
+        "attempt": settled.number,
+        "max_attempts": lease.max_attempts,
         "status_code": outcome.status_code,
         "error_kind": outcome.error_kind,
         "duration_ms": outcome.duration_ms,
-        "decision": item.decision.action,
-        "reason": item.decision.reason,
-        "next_attempt_at": item.next_attempt_at,
+        "decision": settled.decision.action,
+        "reason": settled.decision.reason,
+        "next_attempt_at": record.next_attempt_at,
     }
     logger.log(
-        logging.WARNING if item.decision.action == "dead" else logging.INFO,
+        level,
         "%(event)s %(delivery_id)s attempt %(attempt)s/%(max_attempts)s: %(status_code)s %(error_kind)s → %(decision)s "
         "(%(reason)s)",
         facts,
@@ -227,19 +262,24 @@ def _log(item: Settled) -> None:
     )
 
 
-def _error(outcome: Outcome, decision: retries.Decision) -> str:
-    if decision.action == "delivered":
-        return ""
-    return texts.cleaned(outcome.error or outcome.error_kind) or f"HTTP {outcome.status_code}"
+def _response(outcome: Outcome) -> tuple[list[list[str]], str]:
+    """Return the response's headers and body as storable text.
+
+    A receiver that echoes our request must not make us keep its secrets in the clear.
+    """
+    secrets = [
+        value
+        for name, value in outcome.request.headers.items()
+        if name not in _SHOWN and len(value) >= _SECRET_CHARACTERS
+    ]
+    headers = []
+    for name, value in outcome.headers:
+        shown = REDACTED if name.lower() in _SECRET_RESPONSE_HEADERS else _without(secrets, value)
+        headers.append([texts.cleaned(name), shown])
+    return headers, _without(secrets, outcome.body.decode("utf-8", "replace"))
 
 
-def _body(outcome: Outcome) -> str:
-    return _without_secrets(outcome.body.decode("utf-8", "replace"), outcome)
-
-
-def _without_secrets(text: str, outcome: Outcome) -> str:
-    """Return storable text; a receiver that echoes our request must not make us keep its secrets in the clear."""
-    for name, value in outcome.request.headers.items():
-        if name.lower() not in _SHOWN and len(value) >= _SECRET_CHARACTERS:
-            text = text.replace(value, REDACTED)
+def _without(secrets: Iterable[str], text: str) -> str:
+    for secret in secrets:
+        text = text.replace(secret, REDACTED)
     return texts.cleaned(text)

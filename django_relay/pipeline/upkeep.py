@@ -14,6 +14,7 @@ from django_relay.models import (
     Attempt,
     Delivery,
     DLQEntry,
+    EndpointHour,
     Event,
     PublishFailure,
     SigningSecret,
@@ -114,6 +115,13 @@ def prune_publish_failures(*, now: datetime, using: str) -> int:
 
 
 @writing.in_transaction
+def prune_hours(*, now: datetime, using: str) -> int:
+    """Delete old hourly counts of endpoints."""
+    old = now - timedelta(days=conf.settings.HOUR_RETENTION_DAYS)
+    return _delete(EndpointHour.objects.using(using).filter(hour__lt=old))
+
+
+@writing.in_transaction
 def prune_presences(*, now: datetime, using: str) -> int:
     """Delete the presences of workers that vanished."""
     return _delete(WorkerPresence.objects.using(using).stale(now))
@@ -127,6 +135,7 @@ CHORES: dict[str, Callable[..., int]] = {
     "deliveries": prune_deliveries,
     "events": prune_events,
     "publish failures": prune_publish_failures,
+    "endpoint hours": prune_hours,
     "workers": prune_presences,
 }
 """Every chore by what it touches, in an order in which each frees the next."""

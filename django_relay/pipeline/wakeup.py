@@ -1,4 +1,7 @@
-"""Wake the workers after a commit. A wake is a hint: one that is lost costs a poll interval, never an event."""
+"""Wake the workers after a commit. A wake is a hint: one that is lost costs a poll interval, never an event.
+
+On PostgreSQL a NOTIFY reaches every worker that runs; beside it the runner is asked to see that one runs.
+"""
 
 import functools
 import logging
@@ -8,6 +11,7 @@ from django.core.checks import CheckMessage
 from django.utils.module_loading import import_string
 
 from django_relay import conf
+from django_relay.pipeline import notifications
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +27,8 @@ class Runner(Protocol):
 
 
 def wake(using: str) -> None:
-    """Ask the configured runner to have a worker look for work. Never raises: the loop finds all work by itself."""
+    """Have the workers look for work. Call it after the commit. Never raises: they find all work by themselves."""
+    notifications.notify(using)
     try:
         _runner(conf.settings.RUNNER).wake(using)
     except Exception:

@@ -6,26 +6,33 @@ One thread owns the database, the transport does the waiting.
 import logging
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Self
 
 from django.db import DatabaseError, DataError, IntegrityError, connections
-from django.utils.module_loading import import_string
+from django.db.models import BooleanField, Exists, ExpressionWrapper, Q
 
 from django_relay import conf
+from django_relay.models import Application, Delivery, Event
 from django_relay.models.clock import DatabaseClock
-from django_relay.models.delivery import Lease
-from django_relay.pipeline import attempts, fan_out, leases, settlement, upkeep
+from django_relay.models.lease import Lease, Settled
+from django_relay.pipeline import attempts, fan_out, health, leases, notifications, settlement, upkeep
+from django_relay.rules import pacing
+from django_relay.transport import selection
 from django_relay.transport.base import Outcome, Transport
 
 logger = logging.getLogger(__name__)
 
 _UPKEEP_SECONDS = 60.0
 _HEARTBEAT_SECONDS = 2.0
-_SHORTEST_PAUSE_SECONDS = 0.02
+_SHORTEST_PAUSE_SECONDS = 0.01
+_ALERT_SECONDS = 0.2
+"""How long after work or a wake the worker looks every ten milliseconds: a second wake within 50 ms is not sent."""
+_GATHER_SECONDS = 0.02
+"""How long outcomes are gathered for one settlement while more are on their way."""
+_SETTLED_AT_ONCE = 512
 _DATABASE_PAUSE_SECONDS = 1.0
 _last_upkeep = {"at": float("-inf")}  # per process: passes are short, upkeep is rare
 
@@ -36,7 +43,9 @@ class Turn:
 
     fanned_out: int = 0
     leased: int = 0
-    settled: list[settlement.Settled] = field(default_factory=list)
+    is_paced: bool = False
+    """Whether something due waits for a rate limit alone."""
+    settled: list[Settled] = field(default_factory=list)
 
     def __bool__(self) -> bool:
         return bool(self.fanned_out or self.leased or self.settled)
@@ -61,15 +70,24 @@ class Worker:
         clock: Callable[[], datetime] | None = None,
     ) -> None:
         self.using = using
-        self.transport: Transport = transport or import_string(conf.settings.TRANSPORT)()
+        self.transport: Transport = transport or selection.make()
         self.clock = clock or DatabaseClock(using)
         self.stopping = threading.Event()
         self.idle = False
         """Whether the last turn found nothing to do and nothing is in flight."""
+        self._gates = leases.Gates(
+            pacing.Shares(
+                places=self.transport.capacity,
+                most=conf.settings.MAX_IN_FLIGHT_PER_ENDPOINT,
+                first=conf.settings.FIRST_IN_FLIGHT_PER_ENDPOINT,
+            )
+        )
+        self._subscriptions = fan_out.Subscriptions()
         self._leases: dict[str, Lease] = {}
         self._unsettled: list[tuple[Lease, Outcome]] = []
         self._unsent: list[Lease] = []
-        self._gone: list[settlement.Settled] = []
+        self._passed_over: list[Settled] = []
+        self._alert_until = float("-inf")
 
     def __enter__(self) -> Self:
         return self
@@ -106,29 +124,46 @@ class Worker:
             RelayConfigurationError: the signing secrets cannot be read with the configured keys.
         """
         attempts.check_keys(using=self.using)
-        pause, beat_at = 0.0, float("-inf")
-        while not self.stopping.is_set() and not until():
-            try:
-                if time.monotonic() - beat_at > _HEARTBEAT_SECONDS:
-                    heartbeat(self.in_flight)
-                    beat_at = time.monotonic()
-                self._upkeep()
-                turn = self.run_once(wait_seconds=pause)
-            except DatabaseError as error:
-                self._wait_for_database(error)
-                continue
-            self.idle = not turn and not self.in_flight
-            longest = float(conf.settings.POLL_SECONDS)
-            pause = 0.0 if turn else min(max(2 * pause, _SHORTEST_PAUSE_SECONDS), longest)
+        with notifications.Listener(self.using, self._hear):
+            pause, beat_at = 0.0, float("-inf")
+            while not self.stopping.is_set() and not until():
+                try:
+                    if time.monotonic() - beat_at > _HEARTBEAT_SECONDS:
+                        heartbeat(self.in_flight)
+                        beat_at = time.monotonic()
+                    self._upkeep()
+                    turn = self.run_once(wait_seconds=pause)
+                except DatabaseError as error:
+                    self._wait_for_database(error)
+                    continue
+                self.idle = not turn and not self.in_flight
+                pause = self._pause(turn, pause)
+
+    def _hear(self) -> None:
+        """Look now, and closely for a moment. Called in the listener's thread."""
+        self._alert_until = time.monotonic() + _ALERT_SECONDS
+        self.transport.wake()
+
+    def _pause(self, turn: Turn, before: float) -> float:
+        """Return how long the next turn may wait for an outcome, in seconds."""
+        if turn:
+            self._alert_until = max(self._alert_until, time.monotonic() + _ALERT_SECONDS)
+        if turn.fanned_out or turn.leased:
+            return 0.0
+        if turn.is_paced or time.monotonic() < self._alert_until:
+            return _SHORTEST_PAUSE_SECONDS
+        return min(max(2 * before, _SHORTEST_PAUSE_SECONDS), float(conf.settings.POLL_SECONDS))
 
     def run_once(self, *, wait_seconds: float = 0.0) -> Turn:
         """Do one turn: fan out, lease and submit what is due, wait for outcomes, settle those there are."""
         turn = Turn()
-        if not self.stopping.is_set():
-            turn.fanned_out = fan_out.expand(conf.settings.FAN_OUT_BATCH, now=self.clock(), using=self.using)
-            turn.leased = self._claim()
-        busy = turn.fanned_out or turn.leased
-        self._collect(0.0 if busy else wait_seconds)
+        if not self.stopping.is_set() and self._work_waits():
+            turn.fanned_out = fan_out.expand(
+                conf.settings.FAN_OUT_BATCH, now=self.clock(), using=self.using, subscriptions=self._subscriptions
+            )
+            turn.leased, turn.is_paced = self._claim()
+        is_full = 2 * self.in_flight >= self.transport.capacity
+        self._collect(max(wait_seconds, _GATHER_SECONDS) if is_full else wait_seconds)
         turn.settled = self._settle()
         return turn
 
@@ -145,15 +180,25 @@ class Worker:
             except DatabaseError as error:
                 self._wait_for_database(error)
 
-    def _claim(self) -> int:
-        free = conf.settings.MAX_IN_FLIGHT - self.in_flight
+    def _work_waits(self) -> bool:
+        """Return whether something may be there to do: one cheap query, so that an idle worker costs next to nothing.
+
+        What is held for a disabled endpoint counts too: the claim will tell.
+        """
+        pending = Event.objects.using(self.using).pending()
+        now = self.clock()
+        due = Delivery.objects.using(self.using).unleased(now).filter(next_attempt_at__lte=now)
+        either = ExpressionWrapper(Q(Exists(pending)) | Q(Exists(due)), output_field=BooleanField())
+        return any(Application.objects.using(self.using).values_list(either, flat=True)[:1])
+
+    def _claim(self) -> tuple[int, bool]:
         ends_at = time.monotonic() + conf.settings.LEASE_SECONDS
         now = self.clock()
-        busy = Counter(lease.delivery.endpoint_id for lease in self._leases.values())
-        found = leases.claim(free, now=now, using=self.using, busy=busy)
-        for lease in found:
+        free = self.transport.capacity - self.in_flight
+        claim = leases.claim(free, now=now, using=self.using, gates=self._gates)
+        for lease in claim.leases:
             self._begin(lease, now, ends_at)
-        return len(found)
+        return len(claim.leases), claim.is_paced
 
     def _begin(self, lease: Lease, now: datetime, ends_at: float) -> None:
         """Hand a lease's attempt to the transport; ``ends_at`` is when the lease ends, by the monotonic clock."""
@@ -170,31 +215,46 @@ class Worker:
                 self._unsent.append(lease)
                 raise
             self._leases[begun.id] = lease
+            self._gates.shares.began(lease.endpoint_id)
 
     def _collect(self, timeout: float) -> None:
-        for outcome in self.transport.completed(0.0 if self._unsettled else timeout):
-            lease = self._leases.pop(outcome.request.id)
-            if outcome.error_kind == "not_sent":
-                self._unsent.append(lease)
-            else:
-                self._unsettled.append((lease, outcome))
+        """Wait for the first outcome, then gather for a moment: a settlement costs the same for one as for many."""
+        wait = 0.0 if self._unsettled or self._unsent else timeout
+        ends_at = time.monotonic() + wait + _GATHER_SECONDS
+        while outcomes := self.transport.completed(wait):
+            for outcome in outcomes:
+                self._take(outcome)
+            ends_at = min(ends_at, time.monotonic() + _GATHER_SECONDS)
+            wait = ends_at - time.monotonic()
+            if wait <= 0 or not self.in_flight or len(self._unsettled) >= _SETTLED_AT_ONCE or self.stopping.is_set():
+                return
 
-    def _settle(self) -> list[settlement.Settled]:
+    def _take(self, outcome: Outcome) -> None:
+        lease = self._leases.pop(outcome.request.id)
+        shares, endpoint_id = self._gates.shares, lease.endpoint_id
+        shares.ended(endpoint_id)
+        if outcome.error_kind == "not_sent":
+            self._unsent.append(lease)
+        else:
+            shares.learn(endpoint_id, status_code=outcome.status_code, error_kind=outcome.error_kind)
+            self._unsettled.append((lease, outcome))
+
+    def _settle(self) -> list[Settled]:
         if self._unsent:
             leases.give_back(self._unsent, using=self.using)
             self._unsent = []
-        settled: list[settlement.Settled] = []
+        settled: list[Settled] = []
         if self._unsettled:
             try:
                 settled = settlement.settle(self._unsettled, now=self.clock(), using=self.using)
             except (DataError, IntegrityError):
                 settled = self._settle_one_by_one()
             self._unsettled = []
-        if settled or self._gone:
-            self._gone = settlement.keep_health([*self._gone, *settled], now=self.clock(), using=self.using)
+        if settled or self._passed_over:
+            self._passed_over = health.keep([*self._passed_over, *settled], now=self.clock(), using=self.using)
         return settled
 
-    def _settle_one_by_one(self) -> list[settlement.Settled]:
+    def _settle_one_by_one(self) -> list[Settled]:
         """Settle a batch that the database refused, so that one bad row holds up no other; its lease then runs out."""
         settled = []
         for item in self._unsettled:
@@ -203,7 +263,7 @@ class Worker:
             except (DataError, IntegrityError):
                 logger.exception(
                     "An attempt could not be recorded.",
-                    extra={"event": "attempt.not_recorded", "delivery_id": item[0].delivery.pk},
+                    extra={"event": "attempt.not_recorded", "delivery_id": item[0].delivery_id},
                 )
         return settled
 

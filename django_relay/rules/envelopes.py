@@ -19,8 +19,10 @@ from datetime import UTC, datetime
 
 FORMATS = ("standard", "raw", "cloudevents")
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True)
 class Facts:
     """One event, as much of it as an envelope may show."""
 
@@ -36,6 +38,8 @@ class Facts:
     """The originating row, such as "shop.Order:42"; may be empty."""
     source: str
     """The CloudEvents source: a URI reference, not empty when the format is ``cloudevents``."""
+    traceparent: str = ""
+    """The trace it belongs to (W3C Trace Context), if known; goes into a header, not into the body."""
 
 
 def encode(facts: Facts, format: str) -> tuple[bytes, str]:  # noqa: A002 — the field's name
@@ -84,7 +88,7 @@ def _cloudevent(facts: Facts) -> dict[str, str]:
 
 def _splice(members: dict[str, str], payload: str) -> bytes:
     """Return the object of ``members`` with ``payload`` as its last member, "data"."""
-    head = json.dumps(members, ensure_ascii=False, separators=(",", ":"))
+    head = _ENCODER.encode(members)
     return f'{head[:-1]},"data":{payload}}}'.encode()
 
 

@@ -27,6 +27,9 @@ MAX_LENGTH = 128
 MAX_PATTERNS = 100
 """The most patterns of one endpoint."""
 
+RESERVED = "relay."
+"""How the names of our own operational events begin; a project declares and emits none such."""
+
 _WORD = r"[a-z0-9][a-z0-9_-]*"
 _NAME = re.compile(rf"{_WORD}(?:\.{_WORD})*")
 _PATTERN = re.compile(rf"(?:{_WORD}|\*\*?)(?:\.(?:{_WORD}|\*\*?))*")
@@ -49,6 +52,22 @@ def validate_name(name: object) -> str:
     if not _NAME.fullmatch(name):
         raise exceptions.InvalidEventName
     return name
+
+
+def validate_own_name(name: object) -> str:
+    """Return ``name`` if a project may give it to an event type of its own.
+
+    Raises:
+        InvalidEventName: as :func:`validate_name`; ``reserved_event_type`` when it begins with ``relay.``.
+    """
+    valid = validate_name(name)
+    if valid.startswith(RESERVED):
+        raise exceptions.InvalidEventName(
+            f"{valid} cannot be a type of yours: names that begin with {RESERVED!r} are those of django_relay's own "
+            "operational events.",
+            code="reserved_event_type",
+        )
+    return valid
 
 
 def validate_pattern(pattern: object) -> str:

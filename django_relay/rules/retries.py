@@ -54,6 +54,9 @@ class Decision:
     """Why, as one of the words in the module's table."""
 
 
+DELIVERED = Decision("delivered", reason="delivered")
+
+
 def decide(
     *,
     status_code: int | None,
@@ -145,7 +148,7 @@ def _final(status_code: int | None, error_kind: str, *, policy: str) -> Decision
     if status_code is None:
         return Decision("dead", reason=error_kind) if error_kind in _HOPELESS_KINDS else None
     if 200 <= status_code <= 299:
-        return Decision("delivered", reason="delivered")
+        return DELIVERED
     if status_code == 410:
         return Decision("dead", disable_endpoint=True, reason="gone")
     if policy == "temporary" and _cannot_mend(status_code):

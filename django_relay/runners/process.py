@@ -15,10 +15,10 @@ _STOPS = (signal.SIGTERM, signal.SIGINT)
 
 
 class ProcessRunner:
-    """For projects whose workers are ``relay_worker`` processes only: there is nobody to wake, they look."""
+    """For projects whose workers are ``relay_worker`` processes only: nobody has to be started."""
 
     def wake(self, using: str) -> None:
-        """Do nothing: a running process looks at least once in ``POLL_SECONDS``."""
+        """Do nothing: a running process hears PostgreSQL's notifications, and looks once in ``POLL_SECONDS`` anyway."""
 
     def check(self) -> list[CheckMessage]:
         """Nothing of this runner's can be misconfigured."""

@@ -17,7 +17,7 @@ from django_relay.runners import process
 claim, stopped = leases.claim, []
 def claim_and_stop(*args, **kwargs):
     found = claim(*args, **kwargs)
-    if found and not stopped:
+    if found.leases and not stopped:
         stopped.append(True)
         os.kill(os.getpid(), signal.SIGSTOP)
     return found

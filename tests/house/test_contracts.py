@@ -38,6 +38,7 @@ VIOLATIONS = [
     (STEPS, "pipeline/leases.py", "from django_relay.pipeline import settlement"),
     (STEPS, "pipeline/outbox.py", "from django_relay.pipeline import worker"),
     (STEPS, "pipeline/wakeup.py", "from django_relay.pipeline import outbox"),
+    (STEPS, "pipeline/notifications.py", "from django_relay.pipeline import wakeup"),
     (STEPS, "pipeline/sweeper.py", ""),
     (RULES, "rules/retries.py", "from django.utils import timezone"),
     (RULES, "rules/retries.py", "from django_relay import conf"),

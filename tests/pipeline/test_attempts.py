@@ -19,8 +19,8 @@ def prepare(delivery=None, now=None, **endpoint):
     """Return the request of a leased delivery, as the worker makes it."""
     delivery = delivery or make_delivery(endpoint=make_endpoint(**endpoint))
     now = now or timezone.now()
-    (lease,) = leases.claim(1, now=max(now, timezone.now()), using=USING)
-    return attempts.prepare(lease.delivery, now=now)
+    (lease,) = leases.claim(1, now=max(now, timezone.now()), using=USING).leases
+    return attempts.prepare(lease, now=now)
 
 
 class TestPrepare:
@@ -100,6 +100,6 @@ class TestPrepare:
 
     def test_asks_the_database_nothing(self, django_assert_num_queries):
         make_delivery()
-        (lease,) = leases.claim(1, now=timezone.now(), using=USING)
+        (lease,) = leases.claim(1, now=timezone.now(), using=USING).leases
         with django_assert_num_queries(0):
-            attempts.prepare(lease.delivery, now=timezone.now())
+            attempts.prepare(lease, now=timezone.now())

@@ -3,6 +3,7 @@ from datetime import timedelta
 
 import pytest
 from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from django_relay import ids
@@ -283,7 +284,7 @@ class TestExactlyOnce:
 
 class TestBounds:
     def test_a_batch_ends_at_about_so_many_deliveries(self, monkeypatch):
-        monkeypatch.setattr(fan_out, "_DELIVERIES", 4)
+        monkeypatch.setattr(fan_out, "_PAGE", 4)
         for _ in range(3):
             make_endpoint()
         for _ in range(5):
@@ -291,6 +292,42 @@ class TestBounds:
         taken = [fan_out.expand(100, now=timezone.now(), using=USING) for _ in range(4)]
         assert taken == [2, 2, 1, 0]
         assert Delivery.objects.count() == 15
+
+    @pytest.mark.parametrize("events", [1, 3])
+    def test_more_endpoints_than_a_page_holds(self, monkeypatch, events):
+        monkeypatch.setattr(fan_out, "_PAGE", 4)
+        wanted = {make_endpoint().pk for _ in range(11)}
+        make_endpoint(event_types=["order.*"])
+        for _ in range(events):
+            make_event()
+        other = make_event(person=CHARLIE)
+        for left in range(events, -1, -1):
+            assert fan_out.expand(100, now=timezone.now(), using=USING) == 1
+            assert Event.objects.filter(status="pending").count() == left
+        assert {event.matched_count for event in Event.objects.exclude(pk=other.pk)} == {11}
+        assert Delivery.objects.count() == 11 * events
+        assert set(Delivery.objects.values_list("endpoint_id", flat=True)) == wanted
+
+    def test_a_page_is_read_again_once_an_endpoint_changes(self):
+        """The worker keeps what it has read, and sees each change in the next batch, whoever made it."""
+        subscriptions, endpoint = fan_out.Subscriptions(), make_endpoint(event_types=["invoice.*"])
+        changes = [{}, {"event_types": ["order.*"]}, {"event_types": ["invoice.**"]}, {"filters": {"a": ["b"]}}]
+        for change in changes:
+            Endpoint.objects.filter(pk=endpoint.pk).update(**change)
+            make_event()
+            fan_out.expand(100, now=timezone.now(), using=USING, subscriptions=subscriptions)
+        assert [event.matched_count for event in Event.objects.order_by("pk")] == [1, 0, 1, 0]
+
+    def test_what_is_known_is_not_read_again(self, backend):
+        subscriptions = fan_out.Subscriptions()
+        make_endpoint()
+        seen = []
+        for _ in range(2):
+            make_event()
+            with CaptureQueriesContext(connection) as queries:
+                fan_out.expand(100, now=timezone.now(), using=USING, subscriptions=subscriptions)
+            seen.append(sum("event_types" in query["sql"] for query in queries))
+        assert seen == ([1, 0] if backend == "postgres" else [1, 1])
 
     def test_a_spoilt_endpoint_holds_up_no_other(self, caplog):
         good, spoilt = make_endpoint(), make_endpoint()

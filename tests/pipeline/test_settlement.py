@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from django_relay import ids, signals
 from django_relay.models import Attempt, Delivery, DLQEntry, Endpoint
-from django_relay.pipeline import attempts, leases, settlement
+from django_relay.pipeline import attempts, health, leases, settlement
 from django_relay.transport.base import Outcome
 from tests.factories import USING, make_delivery, make_endpoint
 
@@ -27,7 +27,7 @@ def relay(**values):
 
 
 def claim(now=None, limit=100):
-    return leases.claim(limit, now=now or timezone.now(), using=USING)
+    return leases.claim(limit, now=now or timezone.now(), using=USING).leases
 
 
 def answer(lease, status_code=200, *, now=None, **values):
@@ -35,7 +35,7 @@ def answer(lease, status_code=200, *, now=None, **values):
     now = now or timezone.now()
     if values.get("error_kind"):
         status_code = None
-    request = attempts.prepare(lease.delivery, now=now)
+    request = attempts.prepare(lease, now=now)
     usual = {"started_at": now, "duration_ms": 12, "status_code": status_code, "remote_address": "192.0.2.1"}
     return lease, Outcome(request=request, **{**usual, **values})
 
@@ -43,7 +43,7 @@ def answer(lease, status_code=200, *, now=None, **values):
 def settle(*results, now=None):
     now = now or timezone.now()
     settled = settlement.settle(results, now=now, using=USING)
-    settlement.keep_health(settled, now=now, using=USING)
+    health.keep(settled, now=now, using=USING)
     return settled
 
 
@@ -51,7 +51,7 @@ def settle(*results, now=None):
 def heard():
     """Every signal of deliveries and endpoints, as (name, instance) in order."""
     found, receivers = [], []
-    for name in ("delivery_succeeded", "attempt_failed", "delivery_dead_lettered", "endpoint_disabled"):
+    for name in ("delivery_succeeded", "delivery_failed", "delivery_dead_lettered", "endpoint_disabled"):
 
         def receiver(sender, instance, name=name, **kwargs):
             found.append((name, instance))
@@ -87,7 +87,7 @@ class TestDelivered:
         settle((lease, outcome))
         attempt = Attempt.objects.get()
         assert attempt.pk == outcome.request.id
-        assert (attempt.delivery, attempt.number, attempt.trigger) == (lease.delivery, 1, "automatic")
+        assert (attempt.delivery, attempt.number, attempt.trigger) == (Delivery.objects.get(), 1, "automatic")
         assert (attempt.started_at, attempt.duration_ms) == (outcome.started_at, 12)
         assert (attempt.status_code, attempt.error_kind, attempt.error) == (200, "", "")
         assert (attempt.response_headers, attempt.response_body) == ([["content-type", "text/plain"]], "ok")
@@ -152,8 +152,8 @@ class TestRetry:
         first, second = claim()
         with relay(RETRY_POLICY="temporary"):
             settle(answer(first, 404), answer(second, 503))
-        assert Delivery.objects.get(pk=first.delivery.pk).state == "failed"
-        assert Delivery.objects.get(pk=second.delivery.pk).state == "pending"
+        assert Delivery.objects.get(pk=first.delivery_id).state == "failed"
+        assert Delivery.objects.get(pk=second.delivery_id).state == "pending"
 
     def test_no_schedule_is_no_retry(self):
         delivery = make_delivery(endpoint=make_endpoint(retry_schedule=[]))
@@ -235,11 +235,11 @@ class TestGone:
         assert claim(now + timedelta(days=30)) == []
         assert [name for name, _instance in heard] == ["delivery_dead_lettered", "endpoint_disabled"]
         endpoint.enable()
-        assert [lease.delivery for lease in claim()] == [waiting]
+        assert [lease.delivery_id for lease in claim()] == [waiting.pk]
 
     def test_only_its_own_endpoint(self):
         gone, other = make_delivery(), make_delivery()
-        found = {lease.delivery: lease for lease in claim()}
+        found = {Delivery.objects.get(pk=lease.delivery_id): lease for lease in claim()}
         settle(answer(found[gone], 410), answer(found[other], 200))
         assert set(Endpoint.objects.values_list("pk", "enabled")) == {
             (gone.endpoint_id, False),
@@ -265,7 +265,7 @@ class TestLostLease:
         with django_capture_on_commit_callbacks(execute=True):
             (settled,) = settle(answer(lost, 200))
         assert Delivery.objects.filter(pk=delivery.pk).values().get() == before
-        assert (settled.row, Attempt.objects.get().status_code) == (None, 200)
+        assert (settled.is_ours, Attempt.objects.get().status_code) == (False, 200)
         assert heard == []
         assert [record.event for record in caplog.records] == ["lease.lost"]
         with django_capture_on_commit_callbacks(execute=True):
@@ -309,7 +309,7 @@ class TestLostLease:
         (lease,) = claim()
         Delivery.objects.all().delete()
         (settled,) = settle(answer(lease, 200))
-        assert settled.row is None
+        assert not settled.is_ours
 
     def test_an_unknown_attempt_counts_and_is_retried_at_once(self):
         delivery, now = make_delivery(), timezone.now()
@@ -332,7 +332,7 @@ class TestWhatIsKept:
         assert outcome.request.headers["X-Api-Key"] == "canary"
         settle((lease, outcome))
         headers = dict(Attempt.objects.get().request_headers)
-        assert headers["webhook-id"] == lease.delivery.event_id
+        assert headers["webhook-id"] == lease.event.event_id
         assert headers["webhook-attempt"] == "1"
         assert headers["webhook-timestamp"].isdigit()
         assert headers["content-type"] == "application/json"
@@ -392,50 +392,20 @@ class TestWhatIsKept:
         delivery = make_delivery()
         with django_capture_on_commit_callbacks(execute=True):
             settle(answer(claim()[0], 500, body=b"canary"))
-        (record,) = caplog.records
+        (record,) = [record for record in caplog.records if record.event.startswith("delivery.")]
         assert (record.event, record.delivery_id, record.status_code) == ("delivery.attempted", delivery.pk, 500)
         assert (record.decision, record.attempt, record.max_attempts) == ("retry", 1, 10)
         assert "canary" not in json.dumps(record.__dict__, default=str)
         assert "2026-0042" not in json.dumps(record.__dict__, default=str)
 
 
-class TestHealth:
-    def health(self):
-        return Endpoint.objects.values_list("last_success_at", "failing_since").get()
-
-    def test_a_success_is_noted_and_ends_the_failing(self):
-        endpoint, now = make_endpoint(), timezone.now()
-        Endpoint.objects.update(failing_since=now - timedelta(days=1))
-        make_delivery(endpoint=endpoint)
-        settle(answer(claim()[0], 200), now=now)
-        assert self.health() == (now, None)
-
-    def test_failing_since_the_first_failure(self):
-        make_delivery()
-        now = timezone.now()
-        settle(answer(claim(now)[0], 500), now=now)
-        later = now + timedelta(hours=1)
-        settle(answer(claim(later)[0], 500), now=later)
-        assert self.health() == (None, now)
-
-    @pytest.mark.parametrize("kind", ["local_error", "unknown"])
-    def test_our_own_failures_are_not_the_receivers(self, kind):
-        make_delivery()
-        settle(answer(claim()[0], error_kind=kind))
-        assert self.health() == (None, None)
-
-    def test_one_success_in_the_batch_is_no_failing(self):
-        endpoint, now = make_endpoint(), timezone.now()
-        make_delivery(endpoint=endpoint), make_delivery(endpoint=endpoint)
-        first, second = claim()
-        settle(answer(first, 200), answer(second, 500), now=now)
-        assert self.health() == (now, None)
-
-    def test_queries_do_not_grow_with_the_batch(self, django_assert_max_num_queries):
+class TestStatements:
+    def test_queries_do_not_grow_with_the_batch(self, backend, django_assert_max_num_queries):
+        """But for SQLite's, which has an UPDATE for each delivery: there a statement is a call, not a journey."""
         for _ in range(20):
             make_delivery(max_attempts=1)
         results = [answer(lease, 200 if number % 2 else 500) for number, lease in enumerate(claim())]
-        with django_assert_max_num_queries(14):
+        with django_assert_max_num_queries(12 if backend == "postgres" else 12 + 20):
             settle(*results)
         assert DLQEntry.objects.count() == 10
 
@@ -443,11 +413,11 @@ class TestHealth:
 class TestSignals:
     def test_what_each_outcome_sends(self, heard, django_capture_on_commit_callbacks):
         good, bad, dead = make_delivery(), make_delivery(), make_delivery(max_attempts=1)
-        found = {lease.delivery: lease for lease in claim()}
+        found = {Delivery.objects.get(pk=lease.delivery_id): lease for lease in claim()}
         with django_capture_on_commit_callbacks(execute=True):
             settle(answer(found[good], 200), answer(found[bad], 500), answer(found[dead], 500))
         entry = DLQEntry.objects.get()
-        assert heard == [("delivery_succeeded", good), ("attempt_failed", bad), ("delivery_dead_lettered", entry)]
+        assert heard == [("delivery_succeeded", good), ("delivery_failed", bad), ("delivery_dead_lettered", entry)]
         assert heard[0][1].state == "delivered"
 
     @pytest.mark.django_db(transaction=True)
@@ -484,15 +454,15 @@ class TestHeldEndpoint:
 
     def test_delays_neither_settling_nor_other_endpoints(self):
         held, other = make_delivery(), make_delivery()
-        found = {lease.delivery: lease for lease in claim()}
+        found = {Delivery.objects.get(pk=lease.delivery_id): lease for lease in claim()}
         now = timezone.now()
         with row_held(held.endpoint) as is_held:
             settled = settlement.settle([answer(found[held], 410), answer(found[other], 200)], now=now, using=USING)
-            passed_over = settlement.keep_health(settled, now=now, using=USING)
-        assert [item.lease.delivery for item in passed_over] == ([held] if is_held else [])
+            passed_over = health.keep(settled, now=now, using=USING)
+        assert [item.lease.delivery_id for item in passed_over] == ([held.pk] if is_held else [])
         assert Endpoint.objects.get(pk=other.endpoint_id).last_success_at == now
         assert Endpoint.objects.get(pk=held.endpoint_id).enabled is is_held
-        assert settlement.keep_health(passed_over, now=now, using=USING) == []
+        assert health.keep(passed_over, now=now, using=USING) == []
         assert Endpoint.objects.get(pk=held.endpoint_id).disabled_reason == "gone"
 
 

@@ -9,6 +9,7 @@ from django_relay.models import (
     Attempt,
     Delivery,
     DLQEntry,
+    EndpointHour,
     Event,
     PublishFailure,
     SigningSecret,
@@ -218,6 +219,23 @@ class TestSecretsAndTheRest:
         assert list(WorkerPresence.objects.all()) == [alive]
 
 
+class TestEndpointHours:
+    def test_the_old_go(self):
+        endpoint, now = make_endpoint(), timezone.now()
+        old = EndpointHour.objects.create(endpoint=endpoint, hour=now - 91 * DAY)
+        young = EndpointHour.objects.create(endpoint=endpoint, hour=now - 89 * DAY)
+        assert chore("endpoint hours") == 1
+        assert list(EndpointHour.objects.all()) == [young]
+        assert old != young
+
+    def test_how_long_is_a_setting(self):
+        EndpointHour.objects.create(endpoint=make_endpoint(), hour=timezone.now() - 8 * DAY)
+        with relay(HOUR_RETENTION_DAYS=9):
+            assert chore("endpoint hours") == 0
+        with relay(HOUR_RETENTION_DAYS=7):
+            assert chore("endpoint hours") == 1
+
+
 class TestTidy:
     def make_all_kinds(self, count):
         """Make ``count`` rows for each chore, and one that must stay beside each kind."""
@@ -233,6 +251,7 @@ class TestTidy:
         for _ in range(count):
             make_failure(created_at=long_ago)
             make_presence(seen_at=long_ago)
+            EndpointHour.objects.create(endpoint=make_endpoint(), hour=long_ago)
             make_attempt(make_dlq_entry(failed_at=long_ago).delivery, started_at=long_ago)
         Delivery.objects.filter(state="failed").update(created_at=long_ago, completed_at=long_ago)
         Event.objects.filter(deliveries__state="failed").update(created_at=long_ago)

@@ -77,19 +77,25 @@ class TestJourney:
 
 class TestRunOnce:
     def test_says_what_it_did(self):
-        make_endpoint()
-        make_event(), make_event()
+        make_endpoint(), make_endpoint()
+        make_event()
         with make_worker() as it:
             turn = it.run_once()
-            assert (turn.fanned_out, turn.leased, len(turn.settled)) == (2, 2, 2)
+            assert (turn.fanned_out, turn.leased, len(turn.settled)) == (1, 2, 2)
             assert not it.run_once()
 
     def test_takes_no_more_than_may_be_in_flight(self):
-        endpoint = make_endpoint()
         for _ in range(5):
-            make_delivery(endpoint=endpoint)
+            make_delivery()
         with relay(MAX_IN_FLIGHT=2), make_worker() as it:
             assert [it.run_once().leased for _ in range(4)] == [2, 2, 1, 0]
+
+    def test_an_endpoint_gets_more_at_once_with_each_success(self):
+        endpoint = make_endpoint()
+        for _ in range(20):
+            make_delivery(endpoint=endpoint)
+        with relay(MAX_IN_FLIGHT_PER_ENDPOINT=6), make_worker() as it:
+            assert [it.run_once().leased for _ in range(6)] == [1, 2, 4, 6, 6, 1]
 
     def test_told_to_stop_it_claims_nothing(self):
         make_endpoint()
@@ -167,8 +173,8 @@ class TestOneBadApple:
         poisoned = make_delivery(endpoint=endpoint)
         transport = FakeTransport(lambda request: -1 if request.headers["webhook-id"] == poisoned.event_id else 200)
         with make_worker(transport) as it:
-            it.run_once()
-            assert it._unsettled == []
+            while it.run_once():
+                assert it._unsettled == []
         assert Delivery.objects.filter(state="delivered").count() == 3
         poisoned.refresh_from_db()
         assert poisoned.state == "pending"

@@ -1,0 +1,38 @@
+"""The endpoints a worker has made ready for sending, kept for as long as their rows stay as they are."""
+
+from collections import OrderedDict
+from collections.abc import Mapping
+
+from django_relay.models import Endpoint
+from django_relay.models.lease import Destination
+
+_KEPT = 10_000
+
+
+class Destinations:
+    """Destinations by endpoint and version; the least recently used go first.
+
+    A version is whatever changes with the endpoint's row, its secrets' rows or its application's; the lease reads it in
+    each claim, so that nothing is ever kept past a change.
+    """
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[str, tuple[str, Destination]] = OrderedDict()
+
+    def get(self, versions: Mapping[str, str], *, using: str) -> dict[str, Destination]:
+        """Return the destinations of these endpoints at these versions; an empty version is read anew."""
+        found: dict[str, Destination] = {}
+        for endpoint_id, version in versions.items():
+            kept = self._kept.get(endpoint_id)
+            if kept is not None and version and kept[0] == version:
+                self._kept.move_to_end(endpoint_id)
+                found[endpoint_id] = kept[1]
+        missing = versions.keys() - found.keys()
+        if missing:
+            rows = Endpoint.objects.using(using).filter(pk__in=missing)
+            for endpoint in rows.select_related("application").prefetch_related("signing_secrets"):
+                found[endpoint.pk] = Destination(endpoint)
+                self._kept[endpoint.pk] = (versions[endpoint.pk], found[endpoint.pk])
+            while len(self._kept) > _KEPT:
+                self._kept.popitem(last=False)
+        return found

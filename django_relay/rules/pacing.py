@@ -1,0 +1,136 @@
+"""How much is sent to an endpoint at once, and how fast: shares of a worker's places, and rate limits.
+
+Shares are each worker's own. An endpoint begins with one request at a time; each success allows one more, so the
+number doubles in the time of an answer, up to the most there may be; a time-out, a 5xx or a 429 halves it. So an
+endpoint that was down for a day is probed before its backlog comes, and one that hangs soon holds a single place.
+Endpoints whose last attempt timed out hold at most half of all places together.
+
+Rate limits are one for all workers: a point in time from which on the endpoint is free (the generic cell rate
+algorithm, ITU-T I.371). Each send moves it on by the time between two sends; a point further back than
+:data:`CREDIT_SECONDS` is brought up to that, so that a pause earns a few sends and no burst.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+CREDIT_SECONDS = 0.25
+"""How much unused time an endpoint may catch up on; less than 1 % of a minute."""
+
+_REMEMBERED = 10_000
+
+
+@dataclass(slots=True)
+class _Share:
+    most: float
+    in_flight: int = 0
+
+
+class Shares:
+    """The places of one worker, endpoint by endpoint.
+
+    Args:
+        places: how many requests the worker can have in flight.
+        most: how many of them one endpoint may have.
+        first: how many an endpoint may have that nothing is known about.
+    """
+
+    def __init__(self, *, places: int, most: int, first: int = 1) -> None:
+        self._places, self._limit, self._first = places, max(most, 1), first
+        self._shares: dict[str, _Share] = {}
+        self._busy: set[str] = set()
+        self._slow: set[str] = set()
+
+    def began(self, endpoint_id: str) -> None:
+        """Note that a request of the endpoint has begun."""
+        self._share(endpoint_id).in_flight += 1
+        self._busy.add(endpoint_id)
+
+    def ended(self, endpoint_id: str) -> None:
+        """Note that a request of the endpoint is over."""
+        share = self._share(endpoint_id)
+        share.in_flight -= 1
+        if not share.in_flight:
+            self._busy.discard(endpoint_id)
+
+    def learn(self, endpoint_id: str, *, status_code: int | None, error_kind: str) -> None:
+        """Adapt the endpoint's share to what came back."""
+        share = self._share(endpoint_id)
+        if error_kind in {"timeout", "connect_timeout"}:
+            self._slow.add(endpoint_id)
+            share.most = max(share.most / 2, 1.0)
+            return
+        self._slow.discard(endpoint_id)
+        if status_code is None:
+            return
+        if status_code >= 500 or status_code == 429:
+            share.most = max(share.most / 2, 1.0)
+        elif 200 <= status_code <= 299:
+            share.most = min(share.most + 1, self._limit)
+
+    def room(self, endpoint_id: str) -> int:
+        """Return how many more requests the endpoint may have in flight."""
+        share = self._shares.get(endpoint_id)
+        return self._first if share is None else max(int(share.most) - share.in_flight, 0)
+
+    def full(self) -> list[str]:
+        """Return the endpoints that may have no more in flight now."""
+        full = {endpoint_id for endpoint_id in self._busy if self.room(endpoint_id) <= 0}
+        return list(full | self._slow if self._slow_room() <= 0 else full)
+
+    def allot(self, waiting: Mapping[str, int], limit: int) -> dict[str, int]:
+        """Return how many of each endpoint's waiting deliveries to take: one each in turn, until ``limit`` is reached.
+
+        ``waiting`` says how many each has, in the order in which they are to come.
+        """
+        rooms = {endpoint_id: min(count, self.room(endpoint_id)) for endpoint_id, count in waiting.items()}
+        slow_room = self._slow_room()
+        allotted: Counter[str] = Counter()
+        while limit > 0 and rooms:
+            for endpoint_id in list(rooms):
+                is_slow = endpoint_id in self._slow
+                if limit <= 0:
+                    break
+                if rooms[endpoint_id] <= 0 or (is_slow and slow_room <= 0):
+                    del rooms[endpoint_id]
+                    continue
+                rooms[endpoint_id] -= 1
+                slow_room -= is_slow
+                allotted[endpoint_id] += 1
+                limit -= 1
+        return dict(allotted)
+
+    def _slow_room(self) -> int:
+        return self._places // 2 - sum(self._shares[endpoint_id].in_flight for endpoint_id in self._busy & self._slow)
+
+    def _share(self, endpoint_id: str) -> _Share:
+        share = self._shares.get(endpoint_id)
+        if share is None:
+            if len(self._shares) >= _REMEMBERED:
+                self._forget()
+            share = self._shares[endpoint_id] = _Share(most=self._first)
+        return share
+
+    def _forget(self) -> None:
+        """Forget the endpoints seen first that are at rest; they begin anew."""
+        at_rest = [endpoint_id for endpoint_id in self._shares if endpoint_id not in self._busy]
+        for endpoint_id in at_rest[: _REMEMBERED // 2]:
+            del self._shares[endpoint_id]
+            self._slow.discard(endpoint_id)
+
+
+def free_sends(next_free_at: datetime, *, per_second: int, now: datetime) -> int:
+    """Return how many requests a rate limit allows now."""
+    waited = (now - _caught_up(next_free_at, now)).total_seconds()
+    return math.floor(waited * per_second) + 1 if waited >= 0 else 0
+
+
+def reserve(next_free_at: datetime, sends: int, *, per_second: int, now: datetime) -> datetime:
+    """Return from when on the endpoint is free once so many requests were sent."""
+    return _caught_up(next_free_at, now) + timedelta(seconds=sends / per_second)
+
+
+def _caught_up(next_free_at: datetime, now: datetime) -> datetime:
+    return max(next_free_at, now - timedelta(seconds=CREDIT_SECONDS))
