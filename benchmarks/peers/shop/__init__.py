@@ -1,0 +1,1 @@
+"""The work that every peer gets: orders are saved."""
