@@ -1,8 +1,8 @@
 """The limit: what a bare loop reaches that does nothing but the work. ``python -m benchmarks.limit SECRETS IN_FLIGHT``.
 
-One thread, raw non-blocking sockets kept alive, HMAC by hand, no ORM, no TLS, no resolver, no checks; the same bytes
-on the wire, the statements below, each batch committed with fsync. It works until it is ended, and looks every 10 ms
-when idle.
+One thread, raw non-blocking sockets kept alive, HMAC by hand, no ORM, no TLS, no resolver, no checks, no caps, no
+decisions. The same bytes go on the wire, and the engine's own statements to the database, by bare psycopg, each batch
+committed with fsync. It works until it is ended, and looks every 10 ms when idle.
 """
 
 import base64
@@ -14,48 +14,28 @@ import socket
 import sys
 import time
 import uuid
-from datetime import UTC, datetime
+from collections import Counter
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import django
 import psycopg
 from uuid_utils import uuid7
 
 from django_relay import ids
 
-CLAIM = """
-WITH taken AS (
-    UPDATE django_relay_delivery
-    SET lease_token = %(token)s, leased_at = now(), leased_until = now() + interval '45 seconds'
-    WHERE id = ANY(ARRAY(
-        SELECT id FROM django_relay_delivery
-        WHERE state = 'pending' AND next_attempt_at <= now() AND (leased_until IS NULL OR leased_until <= now())
-        ORDER BY next_attempt_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED))
-    RETURNING id, event_id, endpoint_id)
-SELECT taken.id, event.id, event.event_type, event.occurred_at, event.payload, endpoint.id, endpoint.url
-FROM taken
-JOIN django_relay_event event ON event.id = taken.event_id
-JOIN django_relay_endpoint endpoint ON endpoint.id = taken.endpoint_id AND endpoint.enabled
-"""
-SETTLE = """
-UPDATE django_relay_delivery d
-SET state = 'delivered', attempt_count = attempt_count + 1, completed_at = now(), updated_at = now(),
-    leased_at = NULL, leased_until = NULL, lease_token = NULL,
-    last_error = '', last_error_kind = '', last_response = '',
-    last_status_code = v.status_code, last_latency_ms = v.duration_ms
-FROM unnest(%(deliveries)s::uuid[], %(tokens)s::uuid[], %(statuses)s::int[], %(durations)s::int[])
-    AS v(id, token, status_code, duration_ms)
-WHERE d.id = v.id AND d.lease_token = v.token
-"""
-RECORD = """
-INSERT INTO django_relay_attempt (id, delivery_id, number, trigger, started_at, duration_ms, status_code,
-    error_kind, error, request_headers, response_headers, response_body, remote_address)
-SELECT v.id, v.delivery_id, 1, 'automatic', v.started_at, v.duration_ms, v.status_code, '', '',
-    v.request_headers::jsonb, '[]', '', '127.0.0.1'
-FROM unnest(%(attempts)s::uuid[], %(deliveries)s::uuid[], %(started)s::timestamptz[], %(durations)s::int[],
-    %(statuses)s::int[], %(headers)s::text[])
-    AS v(id, delivery_id, started_at, duration_ms, status_code, request_headers)
-"""
+django.setup()  # the statements stand beside the models
+
+from django_relay.models import Attempt, due, endpoint_hour, writing  # noqa: E402
+from django_relay.pipeline import settlement  # noqa: E402
+
+ATTEMPT = [field.attname for field in Attempt._meta.concrete_fields]
+RECORD = (
+    f"INSERT INTO django_relay_attempt ({', '.join(ATTEMPT)}) "
+    f"{writing._recordset_of(Attempt, tuple(ATTEMPT), 'default')[0]} ON CONFLICT DO NOTHING RETURNING id"
+)
+COUNTED = {"delivered", "status_2xx", "within_25_ms"}
 
 
 class Loop:
@@ -63,6 +43,9 @@ class Loop:
 
     def __init__(self, connection: psycopg.Connection, secrets: dict[str, str], in_flight: int) -> None:
         self.database = connection
+        rows = connection.execute("SELECT id, url FROM django_relay_endpoint").fetchall()
+        connection.commit()
+        self.targets = {endpoint: urlsplit(url) for endpoint, url in rows}
         self.keys = {path: base64.b64decode(secret.removeprefix("whsec_")) for path, secret in secrets.items()}
         self.at_once = in_flight
         self.epoll = select.epoll()
@@ -83,18 +66,30 @@ class Loop:
                 time.sleep(0.01)
 
     def claim(self, limit: int) -> int:
-        token = uuid.uuid4()
-        rows = self.database.execute(CLAIM, {"token": token, "limit": limit}).fetchall()
-        self.database.commit()
-        for delivery, event, event_type, occurred_at, payload, _endpoint, url in rows:
-            webhook_id = ids.from_uuid(event, prefix="evt_")
+        now, token = datetime.now(UTC), uuid.uuid4()
+        values = {"now": now, "limit": limit, "full": [], "after": uuid.UUID(int=0), "scanned": due.SCANNED}
+        with self.database.transaction():
+            endpoints = self.database.execute(due._OLDEST, values).fetchall()
+            if sum(row[1] for row in endpoints) == limit:
+                endpoints = self.database.execute(due._EACH, values).fetchall()
+            found = [row[0] for row in endpoints if row[0] is not None]
+            if not found:
+                return 0
+            share = -(-limit // len(found))
+            values |= {"endpoints": found, "counts": [share] * len(found)}
+            taken = self.database.execute(due._TAKE, values).fetchall()[:limit]
+            events = {row[0]: row for row in self.database.execute(due._EVENTS, [[row[1] for row in taken]])}
+            self.database.execute(due._MARK, [token, now, now + timedelta(seconds=45), [row[0] for row in taken]])
+        for delivery, event, endpoint, *_facts in taken:
+            key, event_type, _version, payload, occurred_at, *_more = events[event]
+            webhook_id = ids.from_uuid(key, prefix="evt_")
             at = occurred_at.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00")
             body = f'{{"type":"{event_type}","id":"{webhook_id}","timestamp":"{at}Z","data":{payload}}}'.encode()
-            self.post(delivery, token, url, webhook_id, body)
-        return len(rows)
+            self.post(delivery, endpoint, token, webhook_id, body)
+        return len(taken)
 
-    def post(self, delivery: uuid.UUID, token: uuid.UUID, url: str, webhook_id: str, body: bytes) -> None:
-        target = urlsplit(url)
+    def post(self, delivery: uuid.UUID, endpoint: uuid.UUID, token: uuid.UUID, webhook_id: str, body: bytes) -> None:
+        target = self.targets[endpoint]
         stamp = int(time.time())
         digest = hmac.digest(self.keys[target.path], f"{webhook_id}.{stamp}.".encode() + body, "sha256")
         head = (
@@ -103,13 +98,25 @@ class Loop:
             f"webhook-attempt: 1\r\ncontent-type: application/json\r\nuser-agent: django_relay/limit\r\n"
             f"Content-Length: {len(body)}\r\n\r\n"
         )
-        shown = (
-            f'[["webhook-id","{webhook_id}"],["webhook-timestamp","{stamp}"],["webhook-signature","[redacted]"],'
-            '["webhook-attempt","1"],["content-type","application/json"],["user-agent","django_relay/limit"]]'
-        )
+        shown = [
+            ["webhook-id", webhook_id],
+            ["webhook-timestamp", str(stamp)],
+            ["webhook-signature", "[redacted]"],
+            ["webhook-attempt", "1"],
+            ["content-type", "application/json"],
+            ["user-agent", "django_relay/limit"],
+        ]
         connection = self.free.pop() if self.free else self.connect(target.hostname, target.port)
         connection.send(head.encode() + body)
-        self.open[connection.fileno()] = (connection, delivery, token, shown, datetime.now(UTC), time.monotonic())
+        self.open[connection.fileno()] = (
+            connection,
+            delivery,
+            endpoint,
+            token,
+            shown,
+            datetime.now(UTC),
+            time.monotonic(),
+        )
 
     def connect(self, host: str, port: int) -> socket.socket:
         connection = socket.create_connection((host, port))
@@ -120,20 +127,35 @@ class Loop:
 
     def receive(self, timeout: float) -> None:
         for number, _event in self.epoll.poll(timeout):
-            connection, delivery, token, shown, started, at = self.open.pop(number)
+            connection, delivery, endpoint, token, shown, started, at = self.open.pop(number)
             answer = connection.recv(65_536)
             if not answer.endswith(b"\r\n\r\n"):
                 raise ConnectionError(f"Not an answer of the receiver's: {answer!r}")
             self.free.append(connection)
             duration = int((time.monotonic() - at) * 1000)
-            self.done.append((delivery, token, int(answer[9:12]), duration, str(uuid7()), started, shown))
+            self.done.append((delivery, endpoint, token, int(answer[9:12]), duration, started, shown))
 
     def settle(self) -> None:
-        names = ("deliveries", "tokens", "statuses", "durations", "attempts", "started", "headers")
-        columns = dict(zip(names, map(list, zip(*self.done, strict=True)), strict=True))
+        now = datetime.now(UTC)
+        changes, attempts = [], []
+        for delivery, _endpoint, token, status, duration, started, shown in self.done:
+            change = {"id": delivery.hex, "lease_token": token.hex, "state": "delivered", "attempt_count": 1}
+            change |= {"last_error": "", "last_error_kind": "", "last_status_code": status, "last_response": ""}
+            changes.append(change | {"last_latency_ms": duration, "completed_at": now, "updated_at": now})
+            attempt = {"id": uuid7().hex, "delivery_id": delivery.hex, "number": 1, "trigger": "automatic"}
+            attempt |= {"started_at": started, "duration_ms": duration, "status_code": status, "error_kind": ""}
+            attempt |= {"error": "", "request_headers": shown, "response_headers": [], "response_body": ""}
+            attempts.append(attempt | {"remote_address": "127.0.0.1"})
+        hours = Counter(row[1] for row in self.done)
+        marks, values = [], []
+        for endpoint in sorted(hours):
+            counts = (str(hours[endpoint] if name in COUNTED else 0) for name in endpoint_hour.COUNTS)
+            marks.append(f"(%s, %s, %s, {', '.join(counts)})")
+            values += [uuid7().hex, endpoint, endpoint_hour.hour_of(now)]
         with self.database.transaction():
-            self.database.execute(SETTLE, columns)
-            self.database.execute(RECORD, columns)
+            self.database.execute(settlement._WRITE, [writing.dumps(changes)]).fetchall()
+            self.database.execute(RECORD, [writing.dumps(attempts)]).fetchall()
+            self.database.execute(endpoint_hour._UPSERT.format(marks=", ".join(marks)), values)
         self.done.clear()
 
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Protocol
 from django.db import connections, models
 
 from django_relay import ids
+from django_relay.models import postgres
 from django_relay.models.delivery import Delivery
 from django_relay.models.endpoint import Endpoint
 from django_relay.models.event import Event
@@ -180,7 +181,7 @@ class OnPostgres:
 
     def mark(self, deliveries: Collection[str], token: uuid.UUID, *, now: datetime, until: datetime) -> None:
         """See :class:`Due`."""
-        with connections[self.using].cursor() as cursor:
+        with postgres.cursor(self.using) as cursor:
             cursor.execute(_MARK, [token, now, until, _keys(deliveries, "del_")])
 
     def events(self, found: Collection[str]) -> list[EventRow]:
@@ -189,7 +190,7 @@ class OnPostgres:
         return [EventRow(ids.from_uuid(key, prefix="evt_"), *rest) for key, *rest in rows]
 
     def _fetch(self, sql: str, values: Any) -> list[tuple[Any, ...]]:
-        with connections[self.using].cursor() as cursor:
+        with postgres.cursor(self.using) as cursor:
             cursor.execute(sql, values)
             rows: list[tuple[Any, ...]] = cursor.fetchall()
         return rows
@@ -215,14 +216,14 @@ _OLDEST = f"""
     ), due AS (
         SELECT endpoint_id, count(*) AS count, min(next_attempt_at) AS at FROM oldest GROUP BY endpoint_id
     )
-    SELECT CASE WHEN e.enabled AND e.id <> ALL(%(full)s) THEN e.id END, due.count, e.rate_limit, {_VERSION},
+    SELECT CASE WHEN e.enabled AND e.id <> ALL(%(full)s::uuid[]) THEN e.id END, due.count, e.rate_limit, {_VERSION},
         CASE WHEN e.rate_limit > 0 THEN p.next_free_at END
     FROM due
     LEFT JOIN django_relay_endpoint e ON e.id = due.endpoint_id
     LEFT JOIN django_relay_application a ON a.id = e.application_id
     LEFT JOIN django_relay_endpointpace p ON p.endpoint_id = e.id
     ORDER BY row_number() OVER (
-        PARTITION BY e.tenant_id, e.enabled AND e.id <> ALL(%(full)s) ORDER BY due.at
+        PARTITION BY e.tenant_id, e.enabled AND e.id <> ALL(%(full)s::uuid[]) ORDER BY due.at
     ), due.at
 """
 """The oldest that are due, by endpoint: id, count, rate limit, version, free from."""
@@ -241,7 +242,7 @@ _EACH = f"""
         SELECT e.id, e.tenant_id, e.rate_limit, {_VERSION} AS version, first.at,
             CASE WHEN e.rate_limit > 0 THEN p.next_free_at END AS next_free_at
         FROM pending
-        JOIN django_relay_endpoint e ON e.id = pending.endpoint_id AND e.enabled AND e.id <> ALL(%(full)s)
+        JOIN django_relay_endpoint e ON e.id = pending.endpoint_id AND e.enabled AND e.id <> ALL(%(full)s::uuid[])
         JOIN django_relay_application a ON a.id = e.application_id
         LEFT JOIN django_relay_endpointpace p ON p.endpoint_id = e.id
         CROSS JOIN LATERAL (

@@ -13,6 +13,7 @@ from django.db import DatabaseError, OperationalError, connections, models, tran
 
 from django_relay import ids
 from django_relay.fields import PrefixedIdField
+from django_relay.models import postgres
 from django_relay.models.application import Application
 
 P = ParamSpec("P")
@@ -121,9 +122,7 @@ def _insert_values(model: type[models.Model], fields: _Fields, rows: _Rows, usin
 
 def _insert_recordset(model: type[models.Model], fields: _Fields, rows: _Rows, using: str) -> set[Any]:
     """Insert by one JSON document: PostgreSQL parses one short statement, and Python writes it in one go."""
-    names = ", ".join(str(field.column) for field in fields)
-    source = recordset({str(field.column): str(field.db_type(connections[using])) for field in fields})
-    keys = {field.attname: kind.prefix for field in fields if (kind := _id_field(field)) is not None}
+    source, keys = _recordset_of(model, tuple(field.attname for field in fields), using)
     document = []
     for row in rows:
         new = dict(row)
@@ -131,7 +130,17 @@ def _insert_recordset(model: type[models.Model], fields: _Fields, rows: _Rows, u
             if new[name] is not None:
                 new[name] = ids.to_hex(new[name], prefix=prefix)
         document.append(new)
-    return _insert(model, fields, f"SELECT {names} FROM {source}", [dumps(document)], using)
+    return _insert(model, fields, source, [dumps(document)], using)
+
+
+@functools.lru_cache(maxsize=64)
+def _recordset_of(model: type[models.Model], attnames: tuple[str, ...], using: str) -> tuple[str, dict[str, str]]:
+    """Return the SQL that reads some fields of a model from a document, and the prefixes of those that are ids."""
+    fields = [field for field in model._meta.concrete_fields if field.attname in attnames]
+    names = ", ".join(field.attname for field in fields)
+    types = {field.attname: str(field.db_type(connections[using])) for field in fields}
+    keys = {field.attname: kind.prefix for field in fields if (kind := _id_field(field)) is not None}
+    return f"SELECT {names} FROM {recordset(types)}", keys
 
 
 def _id_field(field: "models.Field[Any, Any]") -> PrefixedIdField | None:
@@ -155,7 +164,7 @@ def _insert(model: type[models.Model], fields: _Fields, source: str, values: lis
     assert isinstance(key, PrefixedIdField)  # noqa: S101 - as every table of ours has it
     quote = connection.ops.quote_name
     names = ", ".join(quote(str(field.column)) for field in fields)
-    with connection.cursor() as cursor:
+    with postgres.cursor(using) if connection.vendor == "postgresql" else connection.cursor() as cursor:
         cursor.execute(
             f"INSERT INTO {quote(model._meta.db_table)} ({names}) {source} ON CONFLICT DO NOTHING "
             f"RETURNING {quote(str(key.column))}",

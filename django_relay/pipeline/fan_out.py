@@ -9,18 +9,19 @@ one receiver or a hundred thousand.
 """
 
 import functools
+import json
 import logging
+import uuid
 from collections import OrderedDict, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from django.db import connections, models
-from django.db.models.expressions import RawSQL
 
 from django_relay import conf, exceptions, ids
-from django_relay.models import Delivery, Endpoint, Event, writing
+from django_relay.models import Delivery, Endpoint, Event, postgres, writing
 from django_relay.rules import event_names, filters, retries
 
 logger = logging.getLogger(__name__)
@@ -28,6 +29,10 @@ logger = logging.getLogger(__name__)
 _PAGE = 5_000
 """How many endpoints are looked at together, and about how many deliveries one transaction makes of many events."""
 _KEPT = 20_000
+
+
+_Owner = tuple[str, str]
+"""Application and tenant."""
 
 
 class _Event(NamedTuple):
@@ -75,18 +80,13 @@ class Subscriptions:
     def __init__(self) -> None:
         self._kept: OrderedDict[str, tuple[str, _Subscription]] = OrderedDict()
 
-    def page(self, owners: models.Q, *, after: str | None, using: str) -> list[_Subscription]:
+    def page(self, owners: Collection[_Owner], *, after: str | None, using: str) -> list[_Subscription]:
         """Return the open endpoints of some owners, ``_PAGE`` and one at most, by id, from the one after ``after``."""
-        rows = Endpoint.objects.using(using).open().filter(owners).order_by("id")
-        if after is not None:
-            rows = rows.filter(id__gt=after)
         if connections[using].vendor != "postgresql":
+            rows = Endpoint.objects.using(using).open().filter(_owned_by(owners)).order_by("id")
+            rows = rows if after is None else rows.filter(id__gt=after)
             return [_subscription(row) for row in rows.values_list(*_COLUMNS)[: _PAGE + 1]]
-        # These name the row's version itself (PostgreSQL manual, 5.6): it changes with the row, whoever changes it.
-        version = RawSQL(
-            "concat(django_relay_endpoint.xmin, django_relay_endpoint.ctid)", (), output_field=models.TextField()
-        )
-        versions = dict(rows.annotate(version=version).values_list("id", "version")[: _PAGE + 1])
+        versions = _versions(owners, after, using)
         missing = [key for key, seen in versions.items() if (kept := self._kept.get(key)) is None or kept[0] != seen]
         if missing:
             for row in Endpoint.objects.using(using).filter(id__in=missing).values_list(*_COLUMNS):
@@ -97,6 +97,37 @@ class Subscriptions:
         return found
 
 
+def _owned_by(owners: Collection[_Owner]) -> models.Q:
+    by_application: dict[str, set[str]] = defaultdict(set)
+    for application_id, tenant_id in owners:
+        by_application[application_id].add(tenant_id)
+    owned = models.Q()
+    for application_id, tenants in by_application.items():
+        owned |= models.Q(application_id=application_id, tenant_id__in=tenants)
+    return owned
+
+
+def _versions(owners: Collection[_Owner], after: str | None, using: str) -> dict[str, str]:
+    values = {
+        "applications": [ids.to_uuid(application_id, prefix="app_") for application_id, _tenant_id in owners],
+        "tenants": [tenant_id for _application_id, tenant_id in owners],
+        "after": ids.to_uuid(after, prefix="ep_") if after else uuid.UUID(int=0),
+        "limit": _PAGE + 1,
+    }
+    with postgres.cursor(using) as cursor:
+        cursor.execute(_VERSIONS, values)
+        return {ids.from_uuid(key, prefix="ep_"): version for key, version in cursor}
+
+
+_VERSIONS = """
+    SELECT e.id, concat(e.xmin, e.ctid) FROM django_relay_endpoint e
+    WHERE (e.application_id, e.tenant_id) IN (SELECT * FROM unnest(%(applications)s::uuid[], %(tenants)s::varchar[]))
+        AND e.enabled AND e.deleted_at IS NULL AND e.id > %(after)s
+    ORDER BY e.id LIMIT %(limit)s
+"""
+"""The open endpoints of some owners with the version of each row itself (PostgreSQL manual, 5.6)."""
+
+
 def expand(limit: int, *, now: datetime, using: str, subscriptions: Subscriptions | None = None) -> int:
     """Fan out up to ``limit`` pending events; return how many were taken."""
     return _expand(limit, subscriptions or Subscriptions(), now=now, using=using)
@@ -104,9 +135,8 @@ def expand(limit: int, *, now: datetime, using: str, subscriptions: Subscription
 
 @writing.in_transaction
 def _expand(limit: int, subscriptions: Subscriptions, *, now: datetime, using: str) -> int:
-    skip_locked = connections[using].features.has_select_for_update_skip_locked
-    pending = Event.objects.using(using).pending().order_by("id").select_for_update(skip_locked=skip_locked)
-    events = [_Event(*row) for row in pending.values_list(*_Event._fields)[:limit]]
+    is_postgres = connections[using].vendor == "postgresql"
+    events = (_lock_on_postgres if is_postgres else _lock_anywhere)(limit, using)
     if not events:
         return 0
     found = subscriptions.page(_owners(events), after=None, using=using)
@@ -120,20 +150,41 @@ def _expand(limit: int, subscriptions: Subscriptions, *, now: datetime, using: s
     else:
         matched = _match(events, found)
         counts = {event.id: len(wanted) for event, wanted in matched}
-        pairs = [(event, item) for event, wanted in matched for item in wanted]
-        _deliver(pairs, now=now, using=using)
-    _mark(counts, now=now, using=using)
+        _deliver([(event, item) for event, wanted in matched for item in wanted], now=now, using=using)
+    (_mark_on_postgres if is_postgres else _mark_anywhere)(counts, now, using)
     return len(counts)
 
 
-def _owners(events: Sequence[_Event]) -> models.Q:
-    by_application: dict[str, set[str]] = defaultdict(set)
-    for event in events:
-        by_application[event.application_id].add(event.tenant_id)
-    owned = models.Q()
-    for application_id, tenants in by_application.items():
-        owned |= models.Q(application_id=application_id, tenant_id__in=tenants)
-    return owned
+def _lock_anywhere(limit: int, using: str) -> list[_Event]:
+    """Lock pending events, the oldest first, passing over those that another worker has locked."""
+    skip_locked = connections[using].features.has_select_for_update_skip_locked
+    pending = Event.objects.using(using).pending().order_by("id").select_for_update(skip_locked=skip_locked)
+    return [_Event(*row) for row in pending.values_list(*_Event._fields)[:limit]]
+
+
+def _lock_on_postgres(limit: int, using: str) -> list[_Event]:
+    with postgres.cursor(using) as cursor:
+        cursor.execute(_PENDING, [limit])
+        return [
+            _Event(
+                ids.from_uuid(key, prefix="evt_"),
+                ids.from_uuid(application_id, prefix="app_"),
+                *rest,
+                attributes=json.loads(attributes) if isinstance(attributes, str) else attributes,
+                only_endpoint_id=None if only is None else ids.from_uuid(only, prefix="ep_"),
+            )
+            for key, application_id, *rest, attributes, only in cursor
+        ]
+
+
+_PENDING = f"""
+    SELECT {", ".join(_Event._fields)} FROM django_relay_event WHERE status = 'pending'
+    ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED
+"""
+
+
+def _owners(events: Sequence[_Event]) -> set[_Owner]:
+    return {(event.application_id, event.tenant_id) for event in events}
 
 
 def _pages(
@@ -188,7 +239,8 @@ def _deliver(pairs: Sequence[tuple[_Event, _Subscription]], *, now: datetime, us
     return len(pairs)
 
 
-def _mark(counts: Mapping[str, int], *, now: datetime, using: str) -> None:
+def _mark_anywhere(counts: Mapping[str, int], now: datetime, using: str) -> None:
+    """Write onto events how many endpoints wanted them."""
     by_count: dict[int, list[str]] = defaultdict(list)
     for event_id, count in counts.items():
         by_count[count].append(event_id)
@@ -198,6 +250,19 @@ def _mark(counts: Mapping[str, int], *, now: datetime, using: str) -> None:
             matched_count=count,
             dispatched_at=now,
         )
+
+
+def _mark_on_postgres(counts: Mapping[str, int], now: datetime, using: str) -> None:
+    document = [{"id": ids.to_hex(key, prefix="evt_"), "count": count} for key, count in counts.items()]
+    with postgres.cursor(using) as cursor:
+        cursor.execute(_MARK, [now, writing.dumps(document)])
+
+
+_MARK = f"""
+    UPDATE django_relay_event e SET matched_count = new.count, dispatched_at = %s,
+        status = CASE WHEN new.count > 0 THEN 'dispatched' ELSE 'no_match' END
+    FROM {writing.recordset({"id": "uuid", "count": "integer"})} WHERE e.id = new.id
+"""
 
 
 def _wants(item: _Subscription, event: _Event) -> bool:

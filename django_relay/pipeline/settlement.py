@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from django.db import connections, transaction
 
 from django_relay import conf, ids, signals
-from django_relay.models import Attempt, Delivery, DLQEntry, EndpointHour, operational, writing
+from django_relay.models import Attempt, Delivery, DLQEntry, EndpointHour, operational, postgres, writing
 from django_relay.models.delivery import NO_LEASE
 from django_relay.models.lease import Lease, Settled
 from django_relay.rules import retries, texts
@@ -125,7 +125,7 @@ def _write_on_postgres(records: Sequence[_Record], *, using: str) -> _Ours:
         lease = record.settled.lease
         key = ids.to_hex(lease.delivery_id, prefix="del_")
         document.append({"id": key, "lease_token": lease.token.hex, **record.change})
-    with connections[using].cursor() as cursor:
+    with postgres.cursor(using) as cursor:
         cursor.execute(_WRITE, [writing.dumps(document)])
         return {(ids.from_uuid(found, prefix="del_"), token) for found, token in cursor.fetchall()}
 

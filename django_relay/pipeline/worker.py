@@ -6,6 +6,7 @@ One thread owns the database, the transport does the waiting.
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -30,9 +31,15 @@ _HEARTBEAT_SECONDS = 2.0
 _SHORTEST_PAUSE_SECONDS = 0.01
 _ALERT_SECONDS = 0.2
 """How long after work or a wake the worker looks every ten milliseconds: a second wake within 50 ms is not sent."""
+_WORTHWHILE = 64
+"""A look that gave so many is followed by the next at once."""
 _GATHER_SECONDS = 0.02
 """How long outcomes are gathered for one settlement while more are on their way."""
+_SILENCE_SECONDS = 0.002
+"""How long the gathering waits for one more."""
 _SETTLED_AT_ONCE = 512
+_WAITS_SECONDS = 1.0
+"""How long a lease waits for a place among its endpoint's requests; it was to be a tenth of that."""
 _DATABASE_PAUSE_SECONDS = 1.0
 _last_upkeep = {"at": float("-inf")}  # per process: passes are short, upkeep is rare
 
@@ -49,6 +56,15 @@ class Turn:
 
     def __bool__(self) -> bool:
         return bool(self.fanned_out or self.leased or self.settled)
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """A lease whose endpoint has as many requests in flight as it may; times are monotonic."""
+
+    lease: Lease
+    since: float
+    ends_at: float
 
 
 class Worker:
@@ -86,8 +102,12 @@ class Worker:
         self._leases: dict[str, Lease] = {}
         self._unsettled: list[tuple[Lease, Outcome]] = []
         self._unsent: list[Lease] = []
+        self._waiting: dict[str, deque[_Waiting]] = {}
         self._passed_over: list[Settled] = []
+        self._woken = threading.Event()
         self._alert_until = float("-inf")
+        self._look_at = 0.0
+        self._pause = 0.0
 
     def __enter__(self) -> Self:
         return self
@@ -125,47 +145,68 @@ class Worker:
         """
         attempts.check_keys(using=self.using)
         with notifications.Listener(self.using, self._hear):
-            pause, beat_at = 0.0, float("-inf")
+            beat_at = float("-inf")
             while not self.stopping.is_set() and not until():
                 try:
                     if time.monotonic() - beat_at > _HEARTBEAT_SECONDS:
                         heartbeat(self.in_flight)
                         beat_at = time.monotonic()
                     self._upkeep()
-                    turn = self.run_once(wait_seconds=pause)
+                    self._turn()
                 except DatabaseError as error:
                     self._wait_for_database(error)
-                    continue
-                self.idle = not turn and not self.in_flight
-                pause = self._pause(turn, pause)
-
-    def _hear(self) -> None:
-        """Look now, and closely for a moment. Called in the listener's thread."""
-        self._alert_until = time.monotonic() + _ALERT_SECONDS
-        self.transport.wake()
-
-    def _pause(self, turn: Turn, before: float) -> float:
-        """Return how long the next turn may wait for an outcome, in seconds."""
-        if turn:
-            self._alert_until = max(self._alert_until, time.monotonic() + _ALERT_SECONDS)
-        if turn.fanned_out or turn.leased:
-            return 0.0
-        if turn.is_paced or time.monotonic() < self._alert_until:
-            return _SHORTEST_PAUSE_SECONDS
-        return min(max(2 * before, _SHORTEST_PAUSE_SECONDS), float(conf.settings.POLL_SECONDS))
 
     def run_once(self, *, wait_seconds: float = 0.0) -> Turn:
         """Do one turn: fan out, lease and submit what is due, wait for outcomes, settle those there are."""
         turn = Turn()
-        if not self.stopping.is_set() and self._work_waits():
+        self._look(turn)
+        self._receive(turn, wait_seconds)
+        return turn
+
+    def _turn(self) -> None:
+        """Do one turn in the rhythm of the work: look when it is time to, and wait for outcomes until it is again."""
+        if self._woken.is_set():
+            self._woken.clear()
+            self._look_at, self._pause = 0.0, _SHORTEST_PAUSE_SECONDS
+            self._alert_until = time.monotonic() + _ALERT_SECONDS
+        turn, looks = Turn(), time.monotonic() >= self._look_at
+        if looks:
+            if self._pause <= _SHORTEST_PAUSE_SECONDS or self._has_work():
+                self._look(turn)
+            self._pause = self._next_pause(turn)
+            self._look_at = time.monotonic() + self._pause
+        self._receive(turn, max(self._look_at - time.monotonic(), 0.0))
+        if turn:
+            self._alert_until = time.monotonic() + _ALERT_SECONDS
+        self.idle = looks and not turn and not self.in_flight and not self._waiting
+
+    def _next_pause(self, turn: Turn) -> float:
+        """Return how long to wait before the next look, in seconds: a batch is to be worth its statements."""
+        if max(turn.fanned_out, turn.leased) >= _WORTHWHILE:
+            return 0.0
+        if turn or turn.is_paced or time.monotonic() < self._alert_until:
+            return _SHORTEST_PAUSE_SECONDS
+        return min(max(2 * self._pause, _SHORTEST_PAUSE_SECONDS), float(conf.settings.POLL_SECONDS))
+
+    def _hear(self) -> None:
+        """Have the loop look now. Called in the listener's thread."""
+        self._woken.set()
+        self.transport.wake()
+
+    def _look(self, turn: Turn) -> None:
+        """Fan out, and lease and begin what is due."""
+        if not self.stopping.is_set():
             turn.fanned_out = fan_out.expand(
                 conf.settings.FAN_OUT_BATCH, now=self.clock(), using=self.using, subscriptions=self._subscriptions
             )
             turn.leased, turn.is_paced = self._claim()
+
+    def _receive(self, turn: Turn, wait_seconds: float) -> None:
+        """Wait for outcomes, and settle them."""
         is_full = 2 * self.in_flight >= self.transport.capacity
         self._collect(max(wait_seconds, _GATHER_SECONDS) if is_full else wait_seconds)
+        self._give_up_waiting()
         turn.settled = self._settle()
-        return turn
 
     def finish(self) -> None:
         """Wait for what is in flight (each request ends by its deadline) and settle it; nothing new is claimed.
@@ -173,14 +214,15 @@ class Worker:
         Gives up when the leases have ended, as after a database that does not come back: the work is another's then.
         """
         ends_at = time.monotonic() + conf.settings.LEASE_SECONDS
-        while (self._leases or self._unsettled or self._unsent) and time.monotonic() < ends_at:
+        while (self._leases or self._unsettled or self._unsent or self._waiting) and time.monotonic() < ends_at:
             self._collect(1.0)
+            self._give_up_waiting()
             try:
                 self._settle()
             except DatabaseError as error:
                 self._wait_for_database(error)
 
-    def _work_waits(self) -> bool:
+    def _has_work(self) -> bool:
         """Return whether something may be there to do: one cheap query, so that an idle worker costs next to nothing.
 
         What is held for a disabled endpoint counts too: the claim will tell.
@@ -194,10 +236,15 @@ class Worker:
     def _claim(self) -> tuple[int, bool]:
         ends_at = time.monotonic() + conf.settings.LEASE_SECONDS
         now = self.clock()
-        free = self.transport.capacity - self.in_flight
+        free = self.transport.capacity - self.in_flight - sum(map(len, self._waiting.values()))
         claim = leases.claim(free, now=now, using=self.using, gates=self._gates)
+        shares, since = self._gates.shares, time.monotonic()
         for lease in claim.leases:
-            self._begin(lease, now, ends_at)
+            if shares.may_begin(lease.endpoint_id):
+                self._begin(lease, now, ends_at)
+            else:
+                self._waiting.setdefault(lease.endpoint_id, deque()).append(_Waiting(lease, since, ends_at))
+                shares.waits(lease.endpoint_id)
         return len(claim.leases), claim.is_paced
 
     def _begin(self, lease: Lease, now: datetime, ends_at: float) -> None:
@@ -218,14 +265,14 @@ class Worker:
             self._gates.shares.began(lease.endpoint_id)
 
     def _collect(self, timeout: float) -> None:
-        """Wait for the first outcome, then gather for a moment: a settlement costs the same for one as for many."""
+        """Wait for the first outcome, then gather while they come: a settlement costs the same for one as for many."""
         wait = 0.0 if self._unsettled or self._unsent else timeout
-        ends_at = time.monotonic() + wait + _GATHER_SECONDS
+        ends_at = float("inf")
         while outcomes := self.transport.completed(wait):
             for outcome in outcomes:
                 self._take(outcome)
             ends_at = min(ends_at, time.monotonic() + _GATHER_SECONDS)
-            wait = ends_at - time.monotonic()
+            wait = min(ends_at - time.monotonic(), _SILENCE_SECONDS)
             if wait <= 0 or not self.in_flight or len(self._unsettled) >= _SETTLED_AT_ONCE or self.stopping.is_set():
                 return
 
@@ -235,9 +282,33 @@ class Worker:
         shares.ended(endpoint_id)
         if outcome.error_kind == "not_sent":
             self._unsent.append(lease)
-        else:
-            shares.learn(endpoint_id, status_code=outcome.status_code, error_kind=outcome.error_kind)
-            self._unsettled.append((lease, outcome))
+            return
+        self._unsettled.append((lease, outcome))
+        shares.learn(
+            endpoint_id,
+            status_code=outcome.status_code,
+            error_kind=outcome.error_kind,
+            seconds=outcome.duration_ms / 1_000,
+        )
+        waiting = self._waiting.get(endpoint_id)
+        while waiting and shares.may_begin(endpoint_id):
+            self._begin_waiting(waiting.popleft())
+        if waiting is not None and not waiting:
+            del self._waiting[endpoint_id]
+
+    def _begin_waiting(self, waiting: _Waiting) -> None:
+        self._gates.shares.waits(waiting.lease.endpoint_id, -1)
+        self._begin(waiting.lease, self.clock(), waiting.ends_at)
+
+    def _give_up_waiting(self) -> None:
+        """Give back what waits for an endpoint that has become slow, so that its lease does not run out unused."""
+        since = float("inf") if self.stopping.is_set() else time.monotonic() - _WAITS_SECONDS
+        for endpoint_id, waiting in list(self._waiting.items()):
+            while waiting and waiting[0].since < since:
+                self._unsent.append(waiting.popleft().lease)
+                self._gates.shares.waits(endpoint_id, -1)
+            if not waiting:
+                del self._waiting[endpoint_id]
 
     def _settle(self) -> list[Settled]:
         if self._unsent:

@@ -5,6 +5,9 @@ number doubles in the time of an answer, up to the most there may be; a time-out
 endpoint that was down for a day is probed before its backlog comes, and one that hangs soon holds a single place.
 Endpoints whose last attempt timed out hold at most half of all places together.
 
+Of an endpoint that answers quickly more is leased than begun: what it will have answered within :data:`AHEAD_SECONDS`,
+so that a batch does not end after a handful of requests because no more may be in flight at once.
+
 Rate limits are one for all workers: a point in time from which on the endpoint is free (the generic cell rate
 algorithm, ITU-T I.371). Each send moves it on by the time between two sends; a point further back than
 :data:`CREDIT_SECONDS` is brought up to that, so that a pause earns a few sends and no burst.
@@ -19,6 +22,10 @@ from datetime import datetime, timedelta
 CREDIT_SECONDS = 0.25
 """How much unused time an endpoint may catch up on; less than 1 % of a minute."""
 
+AHEAD_SECONDS = 0.1
+"""For how long a worker leases ahead of what an endpoint may have in flight."""
+
+_MOST_AHEAD = 8
 _REMEMBERED = 10_000
 
 
@@ -26,6 +33,10 @@ _REMEMBERED = 10_000
 class _Share:
     most: float
     in_flight: int = 0
+    waiting: int = 0
+    """How many are leased and have not begun."""
+    seconds: float = math.inf
+    """About how long an answer takes."""
 
 
 class Shares:
@@ -43,21 +54,28 @@ class Shares:
         self._busy: set[str] = set()
         self._slow: set[str] = set()
 
+    def waits(self, endpoint_id: str, change: int = 1) -> None:
+        """Note that so many deliveries of the endpoint are leased and wait to begin, or do so no more."""
+        share = self._share(endpoint_id)
+        share.waiting += change
+        self._note(endpoint_id, share)
+
     def began(self, endpoint_id: str) -> None:
         """Note that a request of the endpoint has begun."""
-        self._share(endpoint_id).in_flight += 1
-        self._busy.add(endpoint_id)
+        share = self._share(endpoint_id)
+        share.in_flight += 1
+        self._note(endpoint_id, share)
 
     def ended(self, endpoint_id: str) -> None:
         """Note that a request of the endpoint is over."""
         share = self._share(endpoint_id)
         share.in_flight -= 1
-        if not share.in_flight:
-            self._busy.discard(endpoint_id)
+        self._note(endpoint_id, share)
 
-    def learn(self, endpoint_id: str, *, status_code: int | None, error_kind: str) -> None:
-        """Adapt the endpoint's share to what came back."""
+    def learn(self, endpoint_id: str, *, status_code: int | None, error_kind: str, seconds: float) -> None:
+        """Adapt the endpoint's share to what came back, and after how long."""
         share = self._share(endpoint_id)
+        share.seconds = seconds if share.seconds == math.inf else 0.8 * share.seconds + 0.2 * seconds
         if error_kind in {"timeout", "connect_timeout"}:
             self._slow.add(endpoint_id)
             share.most = max(share.most / 2, 1.0)
@@ -70,10 +88,22 @@ class Shares:
         elif 200 <= status_code <= 299:
             share.most = min(share.most + 1, self._limit)
 
-    def room(self, endpoint_id: str) -> int:
-        """Return how many more requests the endpoint may have in flight."""
+    def may_begin(self, endpoint_id: str) -> bool:
+        """Return whether the endpoint may have one more request in flight."""
         share = self._shares.get(endpoint_id)
-        return self._first if share is None else max(int(share.most) - share.in_flight, 0)
+        return share is None or share.in_flight < int(share.most)
+
+    def room(self, endpoint_id: str) -> int:
+        """Return how many more deliveries of the endpoint may be leased."""
+        share = self._shares.get(endpoint_id)
+        if share is None:
+            return self._first
+        ahead = (
+            0
+            if endpoint_id in self._slow
+            else int(share.most * min(AHEAD_SECONDS / max(share.seconds, 0.001), _MOST_AHEAD))
+        )
+        return max(int(share.most) + ahead - share.in_flight - share.waiting, 0)
 
     def full(self) -> list[str]:
         """Return the endpoints that may have no more in flight now."""
@@ -104,6 +134,12 @@ class Shares:
 
     def _slow_room(self) -> int:
         return self._places // 2 - sum(self._shares[endpoint_id].in_flight for endpoint_id in self._busy & self._slow)
+
+    def _note(self, endpoint_id: str, share: _Share) -> None:
+        if share.in_flight or share.waiting:
+            self._busy.add(endpoint_id)
+        else:
+            self._busy.discard(endpoint_id)
 
     def _share(self, endpoint_id: str) -> _Share:
         share = self._shares.get(endpoint_id)

@@ -91,11 +91,55 @@ class TestRunOnce:
             assert [it.run_once().leased for _ in range(4)] == [2, 2, 1, 0]
 
     def test_an_endpoint_gets_more_at_once_with_each_success(self):
-        endpoint = make_endpoint()
-        for _ in range(20):
+        class Counting(FakeTransport):
+            def completed(self, timeout):
+                open_at_once.append(self.in_flight)
+                return super().completed(timeout)
+
+        open_at_once, endpoint = [], make_endpoint()
+        for _ in range(40):
             make_delivery(endpoint=endpoint)
-        with relay(MAX_IN_FLIGHT_PER_ENDPOINT=6), make_worker() as it:
-            assert [it.run_once().leased for _ in range(6)] == [1, 2, 4, 6, 6, 1]
+        with relay(MAX_IN_FLIGHT_PER_ENDPOINT=6), make_worker(Counting()) as it:
+            leased = [it.run_once().leased for _ in range(6)]
+        assert leased[0] == 1
+        assert [count for count in open_at_once if count][:4] == [1, 2, 4, 6]
+        assert max(open_at_once) == 6
+        assert sum(leased) == Delivery.objects.filter(state="delivered").count() == 40
+        assert len([count for count in leased if count]) < 7  # more is leased than begun: fewer batches
+
+    def test_what_waits_for_an_endpoint_that_became_slow_is_given_back(self, monkeypatch):
+        class Hanging(FakeTransport):
+            def completed(self, timeout):
+                return super().completed(timeout) if len(self.requests) < 4 else []
+
+        monkeypatch.setattr(worker, "_WAITS_SECONDS", 0)
+        endpoint = make_endpoint()
+        for _ in range(30):
+            make_delivery(endpoint=endpoint)
+        transport = Hanging()
+        it = make_worker(transport)
+        for _ in range(4):
+            it.run_once()
+        assert it.in_flight == Delivery.objects.leased().count() > 0
+        assert it._waiting == {}
+        assert sum(Delivery.objects.values_list("attempt_count", flat=True)) == len(transport.requests) - it.in_flight
+
+    def test_told_to_stop_it_begins_none_of_those_that_wait(self):
+        class Stopping(FakeTransport):
+            def completed(self, timeout):
+                if len(self.requests) == 3:
+                    it.stop()
+                return super().completed(timeout)
+
+        endpoint = make_endpoint()
+        for _ in range(30):
+            make_delivery(endpoint=endpoint)
+        transport = Stopping()
+        with make_worker(transport) as it:
+            for _ in range(3):
+                it.run_once()
+        assert len(transport.requests) == Attempt.objects.count() == 3
+        assert not Delivery.objects.leased().exists()
 
     def test_told_to_stop_it_claims_nothing(self):
         make_endpoint()
@@ -335,11 +379,11 @@ class TestCuts:
         failures = []
 
         class Broken(worker.Worker):
-            def run_once(self, *, wait_seconds=0.0):
+            def _look(self, turn):
                 if len(failures) < 3:
                     failures.append(1)
                     raise OperationalError("the server closed the connection")
-                return super().run_once(wait_seconds=wait_seconds)
+                super()._look(turn)
 
         monkeypatch.setattr(worker.connections[USING], "close", lambda: None)  # the test's own transaction is open
         with Broken(using=USING, transport=FakeTransport()) as it:

@@ -31,7 +31,7 @@ class TestShares:
             rooms.append(count)
             begin(its, "a", count)
             for _ in range(count):
-                its.learn("a", status_code=204, error_kind="")
+                its.learn("a", status_code=204, error_kind="", seconds=9)
                 its.ended("a")
         assert rooms == [1, 2, 4, 8, 16, 20, 20]
 
@@ -45,13 +45,13 @@ class TestShares:
     )  # fmt: skip
     def test_what_halves_it(self, status_code, error_kind, room):
         its = shares(first=16)
-        its.learn("a", status_code=status_code, error_kind=error_kind)
+        its.learn("a", status_code=status_code, error_kind=error_kind, seconds=9)
         assert its.room("a") == room
 
     def test_it_never_falls_below_one(self):
         its = shares()
         for _ in range(9):
-            its.learn("a", status_code=500, error_kind="")
+            its.learn("a", status_code=500, error_kind="", seconds=9)
         assert its.room("a") == 1
 
     def test_what_is_in_flight_counts(self):
@@ -74,7 +74,7 @@ class TestShares:
         its = shares(places=10, first=4)
         slow = [f"slow{number}" for number in range(8)]
         for endpoint_id in slow:
-            its.learn(endpoint_id, status_code=None, error_kind="timeout")
+            its.learn(endpoint_id, status_code=None, error_kind="timeout", seconds=9)
         assert sum(its.allot(dict.fromkeys(slow, 9), 10).values()) == 5
         for endpoint_id in slow[:3]:
             begin(its, endpoint_id)
@@ -86,11 +86,11 @@ class TestShares:
 
     def test_an_answer_frees_it(self):
         its = shares(places=2, first=4)
-        its.learn("a", status_code=None, error_kind="timeout")
+        its.learn("a", status_code=None, error_kind="timeout", seconds=9)
         begin(its, "b")
-        its.learn("b", status_code=None, error_kind="timeout")
+        its.learn("b", status_code=None, error_kind="timeout", seconds=9)
         assert "a" in its.full()
-        its.learn("a", status_code=404, error_kind="")
+        its.learn("a", status_code=404, error_kind="", seconds=9)
         assert "a" not in its.full()
 
     def test_memory_is_bounded_and_what_is_in_flight_is_kept(self, monkeypatch):
@@ -98,7 +98,7 @@ class TestShares:
         its = shares()
         begin(its, "busy")
         for number in range(100):
-            its.learn(f"e{number}", status_code=None, error_kind="timeout")
+            its.learn(f"e{number}", status_code=None, error_kind="timeout", seconds=9)
         assert len(its._shares) <= 10
         assert len(its._slow) <= 10
         assert its.room("busy") == 0
