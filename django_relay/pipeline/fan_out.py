@@ -165,16 +165,18 @@ def _lock_anywhere(limit: int, using: str) -> list[_Event]:
 def _lock_on_postgres(limit: int, using: str) -> list[_Event]:
     with postgres.cursor(using) as cursor:
         cursor.execute(_PENDING, [limit])
-        return [
-            _Event(
-                ids.from_uuid(key, prefix="evt_"),
-                ids.from_uuid(application_id, prefix="app_"),
-                *rest,
-                attributes=json.loads(attributes) if isinstance(attributes, str) else attributes,
-                only_endpoint_id=None if only is None else ids.from_uuid(only, prefix="ep_"),
-            )
-            for key, application_id, *rest, attributes, only in cursor
-        ]
+        rows = cursor.fetchall()
+    return [
+        _Event(
+            id=ids.from_uuid(key, prefix="evt_"),
+            application_id=ids.from_uuid(application_id, prefix="app_"),
+            tenant_id=tenant_id,
+            event_type=event_type,
+            attributes=json.loads(attributes) if isinstance(attributes, str) else attributes,
+            only_endpoint_id=None if only is None else ids.from_uuid(only, prefix="ep_"),
+        )
+        for key, application_id, tenant_id, event_type, attributes, only in rows
+    ]
 
 
 _PENDING = f"""

@@ -6,14 +6,17 @@ when it reads them. So both are refused where they come in.
 
 import json
 import math
+import re
 from collections.abc import Mapping
 
 from django_relay import exceptions
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
 
 def is_storable(text: str) -> bool:
     """Return whether the text holds neither NUL nor half of a surrogate pair."""
-    return "\x00" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
+    return "\x00" not in text and (text.isascii() or _SURROGATE.search(text) is None)
 
 
 def is_storable_json(value: object) -> bool:

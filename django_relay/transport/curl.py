@@ -10,19 +10,22 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-import requests.utils
-
 from django_relay import conf
-from django_relay.transport import addresses, connections, failures, resolver, routes
+from django_relay.transport import addresses, failures, resolver, routes
 from django_relay.transport.addresses import Target
 from django_relay.transport.base import Outcome, Request
 from django_relay.transport.multiplexer import Handle, Multiplexer
 from django_relay.transport.resolver import MAX_THREADS, LookUpFailed, Resolver
+from django_relay.transport.routes import Policy, Route
 from django_relay.transport.transfer_pool import Transfers
 from django_relay.transport.transfers import Transfer
 
 CAPACITY = 512
 """How many requests are open at once where no setting says otherwise."""
+
+_TOGETHER = 16
+"""How many submitted requests wait for each other, unless :meth:`CurlTransport.completed` is called before: to begin
+them together costs a quarter less, above all in waking the other side."""
 
 _IDLE_CONNECTIONS = 256
 """How many connections are kept at least, beside those in use."""
@@ -37,8 +40,8 @@ class _Job:
     request: Request
     started_at: datetime
     began: float
-    allowed_networks: tuple[str, ...] = ()
-    target: Target | None = None
+    where: tuple[Target, Policy] | None = None
+    """What its name is looked up for."""
     look_up: Answer | None = None
     """While it is waited for."""
     number: int = 0
@@ -82,14 +85,16 @@ class CurlTransport:
         return self._in_flight
 
     def submit(self, request: Request) -> None:
-        """Begin a request; more than :attr:`capacity` wait for one to end."""
+        """Take a request, to be begun with the next ones; more than :attr:`capacity` wait for one to end."""
         self._in_flight += 1
         self._waiting.append(request)
-        self._begin_waiting()
+        if len(self._waiting) >= _TOGETHER:
+            self._begin_waiting()
 
     def completed(self, timeout: float) -> list[Outcome]:
         """Return the outcomes that are there, waiting up to ``timeout`` seconds for the first or for :meth:`wake`."""
         ends_at = time.monotonic() + timeout
+        self._begin_waiting()
         while True:
             self._turn(0 if self._done else ends_at - time.monotonic())
             if self._done:
@@ -135,25 +140,27 @@ class CurlTransport:
         self._begin_waiting()
 
     def _begin_waiting(self) -> None:
+        policy: Policy | None = None
         while self._waiting and (self._is_stopped or self._active < self._capacity):
             request = self._waiting.popleft()
             job = _Job(request, datetime.now(tz=UTC), time.monotonic())
             self._active += 1
             try:
-                self._begin(job)
+                self._refuse_when_stopped()
+                policy = policy or routes.policy()
+                self._begin(job, policy)
             except Exception as error:  # noqa: BLE001  # whatever happens, an outcome comes back
                 self._finish(job, *failures.explain(error))
+        self._multiplexer.begin()
 
-    def _begin(self, job: _Job) -> None:
+    def _begin(self, job: _Job, policy: Policy) -> None:
         request = job.request
-        self._refuse_when_stopped()
-        job.allowed_networks = tuple(conf.settings.ALLOWED_NETWORKS)
-        job.target = target = addresses.parse(
-            request.url, allow_http=conf.settings.ALLOW_HTTP, allowed_networks=job.allowed_networks
-        )
-        if resolver.is_literal(target.host):
-            self._send(job, target, [target.host])
+        route = routes.to_literal(request.tenant_id, request.url, policy)
+        if route is not None:
+            self._send(job, route)
             return
+        target = addresses.parse(request.url, allow_http=policy.allow_http, allowed_networks=policy.allowed_networks)
+        job.where = target, policy
         job.look_up = self._resolver.look_up(target.host, target.port, tenant_id=request.tenant_id)
         job.number = next(self._count)
         self._resolving[job.number] = job
@@ -166,11 +173,12 @@ class CurlTransport:
         self._multiplexer.wake()
 
     def _take_answer(self, job: _Job) -> None:
-        if self._resolving.pop(job.number, None) is None or job.look_up is None or job.target is None:
+        if self._resolving.pop(job.number, None) is None or job.look_up is None or job.where is None:
             return  # it came too late
         try:
             self._refuse_when_stopped()
-            self._send(job, job.target, job.look_up.result())
+            target, policy = job.where
+            self._send(job, routes.checked(job.request.tenant_id, target, job.look_up.result(), policy))
         except Exception as error:  # noqa: BLE001  # whatever happens, an outcome comes back
             self._finish(job, *failures.explain(error))
 
@@ -180,19 +188,7 @@ class CurlTransport:
             if job is not None and job.look_up is not None:
                 self._finish(job, *failures.explain(resolver.too_late(job.look_up)))
 
-    def _send(self, job: _Job, target: Target, found: list[str]) -> None:
-        for address in found:
-            addresses.check(address, allowed_networks=job.allowed_networks)
-        ca_bundle = conf.settings.CA_BUNDLE
-        if target.scheme == "https":
-            connections.tls_context(ca_bundle)  # tells of an unusable bundle before anything is connected to
-        route = routes.route(
-            job.request.tenant_id,
-            target,
-            tuple(found),
-            allowed_networks=job.allowed_networks,
-            ca_bundle=ca_bundle or requests.utils.DEFAULT_CA_BUNDLE_PATH,
-        )
+    def _send(self, job: _Job, route: Route) -> None:
         job.transfer = transfer = self._transfers.take(route)
         transfer.begin(route, job.request, timeout_seconds=job.ends_at - time.monotonic())
         self._multiplexer.add(transfer.easy)

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 _OURS = frozenset({"host", "content-length", "transfer-encoding", "connection"})
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+_VALUES = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+_WORDS = "A header of the request cannot be sent."
 
 
 class UnusableHeader(Exception):
@@ -21,16 +22,16 @@ def lines(headers: Mapping[str, str]) -> list[str]:
     Raises:
         UnusableHeader: if a header is none, or one of those that frame the message.
     """
-    found = []
-    for name, value in headers.items():
-        if not _is_usable(name) or not _VALUE.fullmatch(value):
-            raise UnusableHeader("A header of the request cannot be sent.")
-        found.append(f"{name}: {value}")
-    if not any(name.lower() == "accept-encoding" for name in headers):
-        found.append("Accept-Encoding: identity")
-    return found
+    ours = _checked(tuple(headers))
+    if not _VALUES.fullmatch("".join(headers.values())):
+        raise UnusableHeader(_WORDS)
+    return [f"{name}: {value}" for name, value in headers.items()] + ours
 
 
 @functools.lru_cache(maxsize=1_024)
-def _is_usable(name: str) -> bool:
-    return _NAME.fullmatch(name) is not None and name.lower() not in _OURS
+def _checked(names: tuple[str, ...]) -> list[str]:
+    """Return the lines that are added to headers of these names, once they are found usable."""
+    lower = {name.lower() for name in names}
+    if lower & _OURS or not all(map(_NAME.fullmatch, names)):
+        raise UnusableHeader(_WORDS)
+    return [] if "accept-encoding" in lower else ["Accept-Encoding: identity"]

@@ -1,7 +1,7 @@
 """What there is to know of the connections that libcurl keeps: it neither tells nor looks before it uses one again."""
 
 import select
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 MAX_REMEMBERED = 4_096
 """Of how many routes it is remembered that they speak HTTP/2."""
@@ -13,18 +13,20 @@ class Connection:
 
     descriptor: int
     users: int = 0
+    is_shared: bool = True
+    """It speaks HTTP/2, or has not answered yet. Over HTTP/1 an answered request counts until its end is seen."""
     is_doubtful: bool = False
+    _poll: select.poll = field(init=False, default_factory=select.poll)
+
+    def __post_init__(self) -> None:
+        self._poll.register(self.descriptor, select.POLLIN)
 
     @property
     def is_stale(self) -> bool:
         """Return whether it may not be used again: closed by the other side, or bytes came that nobody asked for."""
-        if self.users:
+        if self.is_shared and self.users:
             return False  # HTTP/2: it has others' answers to bring
-        if self.is_doubtful:
-            return True
-        poll = select.poll()
-        poll.register(self.descriptor, select.POLLIN)
-        return bool(poll.poll(0))
+        return self.is_doubtful or bool(self._poll.poll(0))
 
 
 class Connections:

@@ -87,8 +87,11 @@ class Multiplexer:
         self._multi.setopt(pycurl.M_TIMERFUNCTION, self._set_timer)
 
     def add(self, easy: Handle) -> None:
-        """Begin a transfer: on a kept connection its request goes out now, else connecting begins."""
+        """Take a transfer up; :meth:`begin` begins it."""
         self._multi.add_handle(easy)
+
+    def begin(self) -> None:
+        """Begin what was added: on a kept connection the request goes out now, else connecting begins."""
         self._run_timer()
 
     def remove(self, easy: Handle) -> None:
@@ -122,6 +125,7 @@ class Multiplexer:
         """Close all connections. No transfer may be under way."""
         self._is_closed = True
         self._multi.close()
+        self._due_at = None
         self._poll.close()
         os.close(self._wake_in)
         os.close(self._wake_out)

@@ -6,6 +6,7 @@ following, repeating, quoting, unpacking, asking the environment.
 
 import contextlib
 import functools
+import re
 import socket
 from collections.abc import Sequence
 
@@ -18,7 +19,8 @@ from django_relay.transport.kept_connections import Connection, Connections
 from django_relay.transport.responses import BadResponse
 from django_relay.transport.routes import Route
 
-_NOT_BY_ITSELF = (b"Accept:", b"Expect:")
+# To libcurl a header without a value is one to leave out; with a semicolon it is sent, empty.
+_BLANK = re.compile(rb"\A([^:]*):[ \t]*\Z")
 _GO_ON = 0
 _STOP = _REFUSED = -1
 _ABORT = 1
@@ -242,7 +244,7 @@ class Transfer:
         if self._status_code is None:
             try:
                 self._status_code = _status(line)
-                self._connections.learn(self.name, is_multiplexed=line.startswith(b"HTTP/2"))
+                self._learn(is_multiplexed=line.startswith(b"HTTP/2"))
             except BadResponse as error:
                 self.error = error
                 return _STOP
@@ -260,6 +262,11 @@ class Transfer:
                 return _STOP
         return None
 
+    def _learn(self, *, is_multiplexed: bool) -> None:
+        self._connections.learn(self.name, is_multiplexed=is_multiplexed)
+        if self._connection is not None:
+            self._connection.is_shared = is_multiplexed
+
     def _take_body(self, data: bytes) -> int | None:
         self._body.append(data[: self._room])
         self._room -= len(data)
@@ -267,19 +274,18 @@ class Transfer:
 
 
 def _header_lines(request: Request) -> list[bytes]:
-    # To libcurl a header without a value is one to leave out; with a semicolon it is sent, empty.
-    lines = [
-        line.encode("latin-1") if line[-1] not in " \t" or line.partition(":")[2].strip(" \t") else _empty(line)
-        for line in headers.lines(request.headers)
-    ]
-    lines += _NOT_BY_ITSELF
-    if not any(name.lower() == "content-type" for name in request.headers):
-        lines.append(b"Content-Type:")
+    lines = "\n".join(headers.lines(request.headers)).encode("latin-1").split(b"\n")
+    if not all(map(str.strip, request.headers.values())):
+        lines = [_BLANK.sub(rb"\1;", line) for line in lines]
+    lines += _not_by_itself(tuple(request.headers))
     return lines
 
 
-def _empty(line: str) -> bytes:
-    return line.partition(":")[0].encode() + b";"
+@functools.lru_cache(maxsize=1_024)
+def _not_by_itself(names: tuple[str, ...]) -> tuple[bytes, ...]:
+    """Return what keeps libcurl from adding headers of its own to headers of these names."""
+    has_type = any(name.lower() == "content-type" for name in names)
+    return (b"Accept:", b"Expect:") if has_type else (b"Accept:", b"Expect:", b"Content-Type:")
 
 
 def _header(line: bytes) -> tuple[str, str] | None:

@@ -338,6 +338,8 @@ class TransportCases(TransportFixtures):
             "webhook-id": "evt_1",
             "X-Odd-CASE": "ä ~",
             "X-Empty": "",
+            "X-Blank": " \t",
+            "X-Colon": "a: b: ",
             "content-type": "application/json",
             "user-agent": "relay",
         }

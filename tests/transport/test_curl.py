@@ -12,10 +12,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from django.test import override_settings
 
 from django_relay.transport import multiplexer, routes, transfers
 from django_relay.transport.base import Transport
 from django_relay.transport.curl import CurlTransport
+from django_relay.transport.kept_connections import Connection
 from tests.conformance.transport_cases import TransportCases, TransportFixtures, collect, request, send
 from tests.transport.http2_server import HTTP2Server
 from tests.transport.scripted_server import OK_STEPS, Authority, ScriptedServer
@@ -142,6 +144,34 @@ class TestWhatIsItsOwn(Curl):
                 assert send(transport, server.url()).status_code == 200
             assert server.connections == 2
 
+    def test_few_wait_for_more_and_many_begin(self) -> None:
+        with ScriptedServer() as server, contextlib.closing(self.make_transport()) as transport:
+            for number in range(20):
+                transport.submit(request(server.url(host="127.0.0.1"), id=str(number)))
+            transport.stop()
+            outcomes = collect(transport, 20)
+        not_sent = {int(outcome.request.id) for outcome in outcomes if outcome.error_kind == "not_sent"}
+        assert (not_sent, len(server.requests)) == ({16, 17, 18, 19}, 16)
+
+    def test_settings_are_read_when_a_request_begins(self, transport: Transport) -> None:
+        with ScriptedServer() as server:
+            assert send(transport, server.url(host="127.0.0.1")).status_code == 200
+            with override_settings(DJANGO_RELAY={"ALLOW_HTTP": True}):
+                assert send(transport, server.url(host="127.0.0.1")).error_kind == "address_not_public"
+            assert send(transport, server.url(host="127.0.0.1")).status_code == 200
+
+    @pytest.mark.parametrize(("is_shared", "is_stale"), [(True, False), (False, True)])
+    def test_a_connection_is_looked_at_though_the_end_of_an_answer_over_it_is_not_seen(
+        self, is_shared: bool, is_stale: bool
+    ) -> None:
+        """Over HTTP/1 libcurl may use it again before its last user has been taken from it."""
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            connection = Connection(ours.fileno(), users=1, is_shared=is_shared)
+            assert not connection.is_stale
+            theirs.sendall(b"HTTP/1.1 410 Gone")
+            assert connection.is_stale is is_stale
+
     def test_closing_ends_what_is_in_flight(self) -> None:
         with ScriptedServer([["sleep", 5], *OK_STEPS]) as server:
             transport = self.make_transport()
@@ -149,6 +179,7 @@ class TestWhatIsItsOwn(Curl):
             transport.completed(0.1)
             transport.close()
             transport.wake()
+            transport.stop()
 
 
 class TestHTTP2(Curl):
