@@ -140,8 +140,7 @@ class Loop:
         changes, attempts = [], []
         for delivery, _endpoint, token, status, duration, started, shown in self.done:
             change = {"id": delivery.hex, "lease_token": token.hex, "state": "delivered", "attempt_count": 1}
-            change |= {"last_error": "", "last_error_kind": "", "last_status_code": status, "last_response": ""}
-            changes.append(change | {"last_latency_ms": duration, "completed_at": now, "updated_at": now})
+            changes.append(change | {"last_status_code": status, "last_latency_ms": duration})
             attempt = {"id": uuid7().hex, "delivery_id": delivery.hex, "number": 1, "trigger": "automatic"}
             attempt |= {"started_at": started, "duration_ms": duration, "status_code": status, "error_kind": ""}
             attempt |= {"error": "", "request_headers": shown, "response_headers": [], "response_body": ""}
@@ -153,7 +152,7 @@ class Loop:
             marks.append(f"(%s, %s, %s, {', '.join(counts)})")
             values += [uuid7().hex, endpoint, endpoint_hour.hour_of(now)]
         with self.database.transaction():
-            self.database.execute(settlement._WRITE, [writing.dumps(changes)]).fetchall()
+            self.database.execute(settlement._WRITE, [now, now, writing.dumps(changes)]).fetchall()
             self.database.execute(RECORD, [writing.dumps(attempts)]).fetchall()
             self.database.execute(endpoint_hour._UPSERT.format(marks=", ".join(marks)), values)
         self.done.clear()

@@ -80,10 +80,10 @@ class Due(Protocol):
         """Lock and return so many due deliveries of each endpoint, the longest due first, passing over locked ones."""
 
     def mark(self, deliveries: Collection[str], token: uuid.UUID, *, now: datetime, until: datetime) -> None:
-        """Write the lease onto deliveries."""
+        """Write the lease onto deliveries that were taken."""
 
     def events(self, found: Collection[str]) -> list[EventRow]:
-        """Return events by id."""
+        """Return events of deliveries that were taken."""
 
 
 Look = tuple[list[Waiting], str | None]
@@ -149,6 +149,7 @@ class OnPostgres:
 
     def __init__(self, using: str) -> None:
         self.using = using
+        self._seen: dict[str, uuid.UUID] = {}
 
     def look(self, limit: int, full: Collection[str], after: str | None, *, now: datetime) -> Look:
         """See :class:`Due`. Goes through ``SCANNED`` endpoints at most when more is due than ``limit``."""
@@ -170,24 +171,25 @@ class OnPostgres:
         """See :class:`Due`."""
         values = {"now": now, "endpoints": _keys(allotted, "ep_"), "counts": list(allotted.values())}
         return [
-            DeliveryRow(
-                ids.from_uuid(key, prefix="del_"),
-                ids.from_uuid(event, prefix="evt_"),
-                ids.from_uuid(endpoint, prefix="ep_"),
-                *rest,
-            )
+            DeliveryRow(self._id(key, "del_"), self._id(event, "evt_"), ids.from_uuid(endpoint, prefix="ep_"), *rest)
             for key, event, endpoint, *rest in self._fetch(_TAKE, values)
         ]
 
     def mark(self, deliveries: Collection[str], token: uuid.UUID, *, now: datetime, until: datetime) -> None:
         """See :class:`Due`."""
         with postgres.cursor(self.using) as cursor:
-            cursor.execute(_MARK, [token, now, until, _keys(deliveries, "del_")])
+            cursor.execute(_MARK, [token, now, until, [self._seen[key] for key in deliveries]])
 
     def events(self, found: Collection[str]) -> list[EventRow]:
         """See :class:`Due`."""
-        rows = self._fetch(_EVENTS, [_keys(found, "evt_")])
+        rows = self._fetch(_EVENTS, [[self._seen[key] for key in found]])
         return [EventRow(ids.from_uuid(key, prefix="evt_"), *rest) for key, *rest in rows]
+
+    def _id(self, key: uuid.UUID, prefix: str) -> str:
+        """Return the id of a key, and keep the key: it is asked for again soon."""
+        value = ids.from_uuid(key, prefix=prefix)
+        self._seen[value] = key
+        return value
 
     def _fetch(self, sql: str, values: Any) -> list[tuple[Any, ...]]:
         with postgres.cursor(self.using) as cursor:

@@ -195,7 +195,7 @@ def _count(settled: Sequence["Settled"]) -> dict[str, list[int]]:
     """Return, by endpoint, how much is to be added to each of :data:`COUNTS`."""
     counts: dict[str, list[int]] = {}
     for item in settled:
-        endpoint_id = item.lease.destination.endpoint.pk
+        endpoint_id = item.lease.endpoint_id
         row = counts.get(endpoint_id)
         if row is None:
             row = counts[endpoint_id] = [0] * len(COUNTS)

@@ -24,6 +24,7 @@ class Destination:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
+        self.endpoint_id = str(endpoint.pk)
 
     def __repr__(self) -> str:
         return f"<Destination {self.endpoint.pk}>"
@@ -47,6 +48,11 @@ class Destination:
     def timeout_seconds(self) -> float:
         """The total deadline of an attempt."""
         return min(self.endpoint.timeout_seconds or conf.settings.TIMEOUT_SECONDS, MAX_TIMEOUT_SECONDS)
+
+    @cached_property
+    def max_response_bytes(self) -> int:
+        """How much of a response's body is kept."""
+        return int(conf.settings.MAX_RESPONSE_BYTES)
 
     def secrets_at(self, now: datetime) -> list[str]:
         """Return the signing secrets that are live at ``now``, newest first."""
@@ -85,7 +91,7 @@ class Lease:
     @property
     def endpoint_id(self) -> str:
         """Whose delivery it is."""
-        return str(self.destination.endpoint.pk)
+        return self.destination.endpoint_id
 
 
 @dataclass(slots=True)

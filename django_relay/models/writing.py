@@ -23,6 +23,7 @@ M = TypeVar("M", bound=models.Model)
 _Fields = list["models.Field[Any, Any]"]
 _Rows = Sequence[Mapping[str, Any]]
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=str)
 _TRIES = 4
 _RETRIABLE_SQLSTATES = {
     "40001",
@@ -156,7 +157,7 @@ def recordset(columns: Mapping[str, str]) -> str:
 
 def dumps(document: Sequence[Mapping[str, Any]]) -> str:
     """Return rows as the JSON that :func:`recordset` reads; times and UUIDs become text."""
-    return json.dumps(document, ensure_ascii=False, default=str)
+    return _ENCODER.encode(document)
 
 
 def _insert(model: type[models.Model], fields: _Fields, source: str, values: list[Any], using: str) -> set[Any]:

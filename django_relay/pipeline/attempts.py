@@ -3,7 +3,7 @@
 import logging
 from datetime import datetime
 
-from django_relay import __version__, conf, exceptions, ids
+from django_relay import __version__, exceptions, ids
 from django_relay.models import SigningSecret
 from django_relay.models.lease import Lease
 from django_relay.rules import envelopes, signing
@@ -81,7 +81,7 @@ def _request(lease: Lease, *, headers: dict[str, str], body: bytes) -> base.Requ
         headers=headers,
         body=body,
         timeout_seconds=destination.timeout_seconds,
-        max_response_bytes=conf.settings.MAX_RESPONSE_BYTES,
+        max_response_bytes=destination.max_response_bytes,
     )
 
 

@@ -45,7 +45,7 @@ def settle(results: Sequence[tuple[Lease, Outcome]], *, now: datetime, using: st
     policy = _Policy(settings.RETRY_POLICY, settings.RETRY_AFTER_MAX_SECONDS, settings.RETRY_JITTER)
     records = [_record(lease, outcome, _decide(lease, outcome, policy, now), now) for lease, outcome in results]
     write = _write_on_postgres if connections[using].vendor == "postgresql" else _write_anywhere
-    ours = write(records, using=using)
+    ours = write(records, now=now, using=using)
     for record in records:
         lease = record.settled.lease
         record.settled.is_ours = (lease.delivery_id, lease.token) in ours
@@ -69,7 +69,7 @@ class _Record:
     """The response's, without secrets."""
     body: str
     change: dict[str, Any]
-    """The delivery's columns."""
+    """The delivery's columns; a text that is left out is empty, a next attempt that is left out stays as it was."""
 
     @property
     def next_attempt_at(self) -> datetime | None:
@@ -80,20 +80,18 @@ class _Record:
 
 def _record(lease: Lease, outcome: Outcome, decision: retries.Decision, now: datetime) -> _Record:
     headers, body = _response(outcome)
-    change = {
+    change: dict[str, Any] = {
         "state": _STATES[decision.action],
         "attempt_count": lease.number,
-        "last_error": "",
-        "last_error_kind": outcome.error_kind,
         "last_status_code": outcome.status_code,
-        "last_response": body[:_SUMMARY_CHARACTERS],
         "last_latency_ms": outcome.duration_ms,
-        "completed_at": now,
-        "updated_at": now,
     }
+    if body:
+        change["last_response"] = body[:_SUMMARY_CHARACTERS]
     if decision.action == "retry":
-        change |= {"next_attempt_at": now + timedelta(seconds=decision.delay_seconds), "completed_at": None}
+        change["next_attempt_at"] = now + timedelta(seconds=decision.delay_seconds)
     if decision.action != "delivered":
+        change["last_error_kind"] = outcome.error_kind
         change["last_error"] = texts.cleaned(outcome.error or outcome.error_kind) or f"HTTP {outcome.status_code}"
     return _Record(Settled(lease, lease.number, outcome, decision), headers, body, change)
 
@@ -108,17 +106,18 @@ _Ours = set[tuple[str, uuid.UUID]]
 """Delivery and token of each lease that was still ours."""
 
 
-def _write_anywhere(records: Sequence[_Record], *, using: str) -> _Ours:
+def _write_anywhere(records: Sequence[_Record], *, now: datetime, using: str) -> _Ours:
     """Write each change where the lease is still ours."""
-    rows = Delivery.objects.using(using).pending()
-    return {
-        (lease.delivery_id, lease.token)
-        for lease, change in ((record.settled.lease, record.change) for record in records)
-        if rows.filter(pk=lease.delivery_id, lease_token=lease.token).update(**change, **NO_LEASE)
-    }
+    rows, ours = Delivery.objects.using(using).pending(), set()
+    for lease, change in ((record.settled.lease, record.change) for record in records):
+        completed_at = None if change["state"] == Delivery.State.PENDING else now
+        values = {**_EMPTY, **change, **NO_LEASE, "completed_at": completed_at, "updated_at": now}
+        if rows.filter(pk=lease.delivery_id, lease_token=lease.token).update(**values):
+            ours.add((lease.delivery_id, lease.token))
+    return ours
 
 
-def _write_on_postgres(records: Sequence[_Record], *, using: str) -> _Ours:
+def _write_on_postgres(records: Sequence[_Record], *, now: datetime, using: str) -> _Ours:
     """Do the same in one statement."""
     document = []
     for record in records:
@@ -126,27 +125,32 @@ def _write_on_postgres(records: Sequence[_Record], *, using: str) -> _Ours:
         key = ids.to_hex(lease.delivery_id, prefix="del_")
         document.append({"id": key, "lease_token": lease.token.hex, **record.change})
     with postgres.cursor(using) as cursor:
-        cursor.execute(_WRITE, [writing.dumps(document)])
+        cursor.execute(_WRITE, [now, now, writing.dumps(document)])
         return {(ids.from_uuid(found, prefix="del_"), token) for found, token in cursor.fetchall()}
 
 
+_EMPTY = {"last_error": "", "last_error_kind": "", "last_response": ""}
 _COLUMNS = {
+    "id": "uuid",
+    "lease_token": "uuid",
     "state": "varchar",
     "attempt_count": "smallint",
+    "next_attempt_at": "timestamptz",
     "last_error": "text",
     "last_error_kind": "varchar",
     "last_status_code": "smallint",
     "last_response": "text",
     "last_latency_ms": "integer",
-    "completed_at": "timestamptz",
-    "updated_at": "timestamptz",
 }
 _WRITE = f"""
     UPDATE django_relay_delivery d SET
-        {", ".join(f"{name} = new.{name}" for name in _COLUMNS)},
+        state = new.state, attempt_count = new.attempt_count,
         next_attempt_at = coalesce(new.next_attempt_at, d.next_attempt_at),
+        {", ".join(f"{name} = coalesce(new.{name}, '')" for name in _EMPTY)},
+        last_status_code = new.last_status_code, last_latency_ms = new.last_latency_ms,
+        completed_at = CASE WHEN new.state = 'pending' THEN NULL ELSE %s END, updated_at = %s,
         lease_token = NULL, leased_at = NULL, leased_until = NULL
-    FROM {writing.recordset({"id": "uuid", "lease_token": "uuid", "next_attempt_at": "timestamptz", **_COLUMNS})}
+    FROM {writing.recordset(_COLUMNS)}
     WHERE d.id = new.id AND d.lease_token = new.lease_token AND d.state = 'pending'
     RETURNING d.id, new.lease_token
 """
@@ -188,7 +192,7 @@ def _attempt(record: _Record) -> dict[str, Any]:
         "duration_ms": outcome.duration_ms,
         "status_code": outcome.status_code,
         "error_kind": outcome.error_kind,
-        "error": record.change["last_error"],
+        "error": record.change.get("last_error", ""),
         "request_headers": [
             [name, value if name in _SHOWN else REDACTED] for name, value in outcome.request.headers.items()
         ],
@@ -210,8 +214,8 @@ def _dlq_entry(record: _Record, now: datetime) -> DLQEntry:
         url=lease.destination.endpoint.url,
         error=change["last_error"],
         error_kind=change["last_error_kind"],
-        attempt_count=change["attempt_count"],
-        last_status_code=change["last_status_code"],
+        attempt_count=record.settled.number,
+        last_status_code=record.settled.outcome.status_code,
         failed_at=now,
     )
 
@@ -267,6 +271,8 @@ def _response(outcome: Outcome) -> tuple[list[list[str]], str]:
 
     A receiver that echoes our request must not make us keep its secrets in the clear.
     """
+    if not outcome.headers and not outcome.body:
+        return [], ""
     secrets = [
         value
         for name, value in outcome.request.headers.items()

@@ -19,7 +19,7 @@ from django_relay import conf
 from django_relay.models import Application, Delivery, Event
 from django_relay.models.clock import DatabaseClock
 from django_relay.models.lease import Lease, Settled
-from django_relay.pipeline import attempts, fan_out, health, leases, notifications, settlement, upkeep
+from django_relay.pipeline import attempts, fan_out, health, leases, notifications, rhythm, settlement, upkeep
 from django_relay.rules import pacing
 from django_relay.transport import selection
 from django_relay.transport.base import Outcome, Transport
@@ -28,11 +28,6 @@ logger = logging.getLogger(__name__)
 
 _UPKEEP_SECONDS = 60.0
 _HEARTBEAT_SECONDS = 2.0
-_SHORTEST_PAUSE_SECONDS = 0.01
-_ALERT_SECONDS = 0.2
-"""How long after work or a wake the worker looks every ten milliseconds: a second wake within 50 ms is not sent."""
-_WORTHWHILE = 64
-"""A look that gave so many is followed by the next at once."""
 _GATHER_SECONDS = 0.02
 """How long outcomes are gathered for one settlement while more are on their way."""
 _SILENCE_SECONDS = 0.002
@@ -104,10 +99,7 @@ class Worker:
         self._unsent: list[Lease] = []
         self._waiting: dict[str, deque[_Waiting]] = {}
         self._passed_over: list[Settled] = []
-        self._woken = threading.Event()
-        self._alert_until = float("-inf")
-        self._look_at = 0.0
-        self._pause = 0.0
+        self._rhythm = rhythm.Rhythm()
 
     def __enter__(self) -> Self:
         return self
@@ -165,32 +157,19 @@ class Worker:
 
     def _turn(self) -> None:
         """Do one turn in the rhythm of the work: look when it is time to, and wait for outcomes until it is again."""
-        if self._woken.is_set():
-            self._woken.clear()
-            self._look_at, self._pause = 0.0, _SHORTEST_PAUSE_SECONDS
-            self._alert_until = time.monotonic() + _ALERT_SECONDS
-        turn, looks = Turn(), time.monotonic() >= self._look_at
+        turn, looks = Turn(), self._rhythm.is_due()
         if looks:
-            if self._pause <= _SHORTEST_PAUSE_SECONDS or self._has_work():
+            if not self._rhythm.is_idle or self._has_work():
                 self._look(turn)
-            self._pause = self._next_pause(turn)
-            self._look_at = time.monotonic() + self._pause
-        self._receive(turn, max(self._look_at - time.monotonic(), 0.0))
+            self._rhythm.looked(max(turn.fanned_out, turn.leased), soon=turn.is_paced)
+        self._receive(turn, self._rhythm.seconds_left)
         if turn:
-            self._alert_until = time.monotonic() + _ALERT_SECONDS
+            self._rhythm.stay_alert()
         self.idle = looks and not turn and not self.in_flight and not self._waiting
-
-    def _next_pause(self, turn: Turn) -> float:
-        """Return how long to wait before the next look, in seconds: a batch is to be worth its statements."""
-        if max(turn.fanned_out, turn.leased) >= _WORTHWHILE:
-            return 0.0
-        if turn or turn.is_paced or time.monotonic() < self._alert_until:
-            return _SHORTEST_PAUSE_SECONDS
-        return min(max(2 * self._pause, _SHORTEST_PAUSE_SECONDS), float(conf.settings.POLL_SECONDS))
 
     def _hear(self) -> None:
         """Have the loop look now. Called in the listener's thread."""
-        self._woken.set()
+        self._rhythm.wake()
         self.transport.wake()
 
     def _look(self, turn: Turn) -> None:

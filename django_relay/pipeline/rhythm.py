@@ -1,0 +1,58 @@
+"""When the worker looks for work: at once when told, closely while there is some, seldom while there is none."""
+
+import threading
+import time
+
+from django_relay import conf
+
+ALERT_SECONDS = 0.2
+"""How long after work or a wake it looks closely: a second NOTIFY within 50 ms of the first is not sent."""
+CLOSELY_SECONDS = 0.01
+WORTHWHILE = 64
+"""A look that found so many is followed by the next at once; one that found less waits for its batch to be worth it."""
+
+
+class Rhythm:
+    """The pauses between two looks. Only :meth:`wake` may be called by other threads."""
+
+    def __init__(self) -> None:
+        self._woken = threading.Event()
+        self._alert_until = float("-inf")
+        self._look_at = 0.0
+        self._pause = 0.0
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing has been found for a while: then look whether there is anything before doing more."""
+        return self._pause > CLOSELY_SECONDS
+
+    @property
+    def seconds_left(self) -> float:
+        """How long it is until the next look."""
+        return max(self._look_at - time.monotonic(), 0.0)
+
+    def wake(self) -> None:
+        """Have the next look come now."""
+        self._woken.set()
+
+    def is_due(self) -> bool:
+        """Return whether it is time to look."""
+        if self._woken.is_set():
+            self._woken.clear()
+            self._look_at, self._pause = 0.0, CLOSELY_SECONDS
+            self.stay_alert()
+        return time.monotonic() >= self._look_at
+
+    def looked(self, found: int, *, soon: bool) -> None:
+        """Say how much a look found, and whether more is known to come soon; this decides when the next one is."""
+        if found >= WORTHWHILE:
+            self._pause = 0.0
+        elif found or soon or time.monotonic() < self._alert_until:
+            self._pause = CLOSELY_SECONDS
+        else:
+            self._pause = min(max(2 * self._pause, CLOSELY_SECONDS), float(conf.settings.POLL_SECONDS))
+        self._look_at = time.monotonic() + self._pause
+
+    def stay_alert(self) -> None:
+        """Look closely for a while: there was work."""
+        self._alert_until = time.monotonic() + ALERT_SECONDS
