@@ -14,7 +14,7 @@ from django.db import connections, models
 
 from django_relay import ids
 from django_relay.models import postgres
-from django_relay.models.delivery import Delivery
+from django_relay.models.delivery import Delivery, DeliveryQuerySet
 from django_relay.models.endpoint import Endpoint
 from django_relay.models.event import Event
 
@@ -103,7 +103,7 @@ class Anywhere:
     def look(self, limit: int, full: Collection[str], after: str | None, *, now: datetime) -> Look:
         """See :class:`Due`. Goes through all endpoints with something due when that is more than ``limit``."""
         due = self._due(now)
-        oldest = due.order_by("next_attempt_at").values_list("endpoint_id", "next_attempt_at")[:limit]
+        oldest = due.of_anybody().order_by("next_attempt_at").values_list("endpoint_id", "next_attempt_at")[:limit]
         counts = Counter(endpoint_id for endpoint_id, _at in oldest)
         first: dict[str, datetime] = {}
         for endpoint_id, at in oldest:
@@ -140,7 +140,7 @@ class Anywhere:
         rows = Event.objects.using(self.using).filter(pk__in=found).values_list(*EventRow._fields)
         return [EventRow(*row) for row in rows]
 
-    def _due(self, now: datetime) -> "models.QuerySet[Delivery]":
+    def _due(self, now: datetime) -> DeliveryQuerySet:
         return Delivery.objects.using(self.using).unleased(now).filter(next_attempt_at__lte=now)
 
 
@@ -214,7 +214,7 @@ _VERSION = """
 _OLDEST = f"""
     WITH oldest AS MATERIALIZED (
         SELECT d.endpoint_id, d.next_attempt_at FROM django_relay_delivery d
-        WHERE {_DUE} ORDER BY d.next_attempt_at LIMIT %(limit)s
+        WHERE {_DUE} AND d.max_attempts > 0 ORDER BY d.next_attempt_at LIMIT %(limit)s
     ), due AS (
         SELECT endpoint_id, count(*) AS count, min(next_attempt_at) AS at FROM oldest GROUP BY endpoint_id
     )

@@ -73,13 +73,14 @@ def _claim(limit: int, gates: Gates, *, now: datetime, using: str) -> Claim:
         return Claim(is_paced=is_paced)
     _reserve(taken, waiting, paces, now=now, using=using)
     events = {event.id: event for event in database.events({row.event_id for row in taken})}
-    ours = [row for row in taken if row.event_id in events]
-    if len(ours) < len(taken):
+    if len(events) < len({row.event_id for row in taken}):
         _cancel([row for row in taken if row.event_id not in events], now=now, using=using)
+    versions = {row.endpoint_id: waiting[row.endpoint_id].version for row in taken}
+    ready = gates.destinations.get(versions, using=using)
+    # An endpoint that somebody's SQL deleted just now is looked past by the next claim.
+    ours = [row for row in taken if row.event_id in events and row.endpoint_id in ready]
     token, until = uuid.uuid4(), now + timedelta(seconds=conf.settings.LEASE_SECONDS)
     database.mark([row.id for row in ours], token, now=now, until=until)
-    versions = {row.endpoint_id: waiting[row.endpoint_id].version for row in ours}
-    ready = gates.destinations.get(versions, using=using)
     return Claim([_of(row, events[row.event_id], ready[row.endpoint_id], token) for row in ours], is_paced)
 
 

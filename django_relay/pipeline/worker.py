@@ -208,7 +208,7 @@ class Worker:
         """
         pending = Event.objects.using(self.using).pending()
         now = self.clock()
-        due = Delivery.objects.using(self.using).unleased(now).filter(next_attempt_at__lte=now)
+        due = Delivery.objects.using(self.using).unleased(now).of_anybody().filter(next_attempt_at__lte=now)
         either = ExpressionWrapper(Q(Exists(pending)) | Q(Exists(due)), output_field=BooleanField())
         return any(Application.objects.using(self.using).values_list(either, flat=True)[:1])
 

@@ -1,3 +1,4 @@
+import re
 import uuid
 from collections import Counter, defaultdict
 from dataclasses import replace
@@ -10,6 +11,7 @@ from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from django_relay import ids
 from django_relay.models import Application, Attempt, Delivery, Endpoint, EndpointPace, Event, SigningSecret, due
 from django_relay.pipeline import leases
 from django_relay.rules import pacing
@@ -265,6 +267,23 @@ class TestFairness:
         assert "delivery.cancelled" in [getattr(record, "event", "") for record in caplog.records]
 
 
+class TestVanished:
+    def test_an_endpoint_that_is_deleted_during_the_claim_holds_up_no_other(self, monkeypatch):
+        vanishing, other = make_delivery(), make_delivery()
+        look = due.of(USING).look
+
+        def look_and_delete(self, *args, **kwargs):
+            seen = look(*args, **kwargs)
+            SigningSecret.objects.filter(endpoint=vanishing.endpoint).delete()
+            Endpoint.objects.filter(pk=vanishing.endpoint_id)._raw_delete(USING)
+            return seen
+
+        monkeypatch.setattr(type(due.of(USING)), "look", look_and_delete)
+        assert claimed(claim()) == [other]
+        vanishing.refresh_from_db()
+        assert vanishing.lease_token is None
+
+
 class TestForms:
     """What PostgreSQL is asked in its own words, and what any database is asked, against what must come out."""
 
@@ -455,6 +474,32 @@ class TestPlans:
         most = 10 if backend == "postgres" else 20
         with django_assert_max_num_queries(most):
             assert len(take(12, gates(), now).leases) == 12
+
+    @pytest.fixture
+    def plan(self):
+        """Explain a statement as it is planned before the table's first ANALYZE."""
+
+        def explain(sql):
+            found = Endpoint.objects.values_list("pk", flat=True)
+            keys = [ids.to_uuid(endpoint_id, prefix="ep_") for endpoint_id in found]
+            values = {"now": timezone.now(), "limit": 9, "scanned": 9, "after": uuid.UUID(int=0), "full": []}
+            with connection.cursor() as cursor:
+                cursor.execute(f"EXPLAIN {sql}", {**values, "endpoints": keys, "counts": [1] * len(keys)})
+                return "\n".join(line for (line,) in cursor.fetchall())
+
+        make_delivery()
+        with connection.cursor() as cursor:
+            if connection.vendor != "postgresql":
+                return lambda sql: ""
+            cursor.execute("SET LOCAL enable_seqscan = off")
+        return explain
+
+    def test_one_endpoints_deliveries_are_not_looked_for_in_the_index_of_all(self, backend, plan):
+        for sql in (due._EACH, due._TAKE):
+            assert not re.search(r"relay_delivery_due\b", plan(sql))
+        if backend == "postgres":
+            assert re.search(r"relay_delivery_due\b", plan(due._OLDEST))
+            assert "relay_delivery_due_endpoint" in plan(due._EACH)
 
 
 def relay(**values):

@@ -1,6 +1,7 @@
 import base64
 import json
 import logging
+import time
 from datetime import timedelta
 
 import pytest
@@ -13,7 +14,7 @@ from django.utils import timezone
 
 from django_relay import exceptions, fields
 from django_relay.models import Attempt, Delivery, DLQEntry, Endpoint, Event, SigningSecret
-from django_relay.pipeline import attempts, dlq, worker
+from django_relay.pipeline import attempts, dlq, rhythm, worker
 from django_relay.testing import FakeTransport, deliver_pending
 from tests.factories import INVOICE, USING, make_delivery, make_endpoint, make_event
 from tests.people import ALICE, CHARLIE
@@ -390,6 +391,49 @@ class TestCuts:
             it.run(until=lambda: it.idle)
         assert len(failures) == 3
         assert [getattr(r, "event", "") for r in caplog.records].count("worker.database_failed") == 3
+
+
+class TestIdle:
+    @pytest.mark.django_db(transaction=True)
+    def test_an_idle_worker_asks_at_most_two_cheap_queries_a_second(self):
+        make_delivery(next_attempt_at=timezone.now() + timedelta(hours=1))
+        ends_at, counts = time.monotonic() + 5, []
+        with CaptureQueriesContext(connection) as queries, make_worker() as it:
+
+            def until():
+                if time.monotonic() > ends_at - 2.5 and not counts:
+                    counts.append(len(queries))  # by now its pauses have grown to a second
+                return time.monotonic() > ends_at
+
+            it.run(until=until)
+        assert 1 <= len(queries) - counts[0] <= 2 * 2.5
+
+    def test_it_looks_closely_after_work_and_then_less_and_less(self, monkeypatch):
+        now = [100.0]
+        monkeypatch.setattr(rhythm.time, "monotonic", lambda: now[0])
+        its, pauses = rhythm.Rhythm(), []
+        its.looked(3, soon=False)
+        its.stay_alert()
+        for _ in range(40):
+            pauses.append(round(its.seconds_left, 3))
+            now[0] += its.seconds_left
+            assert its.is_due()
+            its.looked(0, soon=False)
+        closely = pauses.count(0.01)
+        assert 18 <= closely <= 22  # a fifth of a second
+        assert pauses[closely : closely + 8] == [0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.0, 1.0]
+        assert its.is_idle
+        its.wake()
+        assert its.is_due()
+        its.looked(0, soon=False)
+        assert its.seconds_left == pytest.approx(0.01)
+
+    def test_a_worthwhile_look_is_followed_by_the_next_at_once(self):
+        its = rhythm.Rhythm()
+        its.looked(rhythm.WORTHWHILE, soon=False)
+        assert its.is_due()
+        its.looked(1, soon=False)
+        assert not its.is_due()
 
 
 class TestNoTransactionWhileSending:
