@@ -13,8 +13,6 @@ from typing import Any
 
 from django.conf import settings as django_settings
 
-DAY_SECONDS = 86_400
-
 
 class Settings:
     """Typed defaults of ``DJANGO_RELAY``; reading an attribute gives the project's value if it has one."""

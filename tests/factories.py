@@ -7,7 +7,7 @@ from django.utils import timezone
 
 from django_relay import emit, ids
 from django_relay.models import Application, Attempt, Delivery, DLQEntry, Endpoint, Event, EventType
-from django_relay.models.lease import Destination, Lease, Settled
+from django_relay.models.lease import Lease, ReadyEndpoint, Settled
 from django_relay.rules import envelopes, retries
 from django_relay.transport.base import Outcome, Request
 from tests.people import ALICE
@@ -69,7 +69,7 @@ def make_attempt(delivery, **values):
 
 def make_lease(delivery, **values):
     """Make what a worker holds of a delivery, without leasing it."""
-    event, destination = delivery.event, Destination(delivery.endpoint)
+    event, ready = delivery.event, ReadyEndpoint(delivery.endpoint)
     shown = {
         name: getattr(event, name)
         for name in ("event_type", "occurred_at", "payload", "schema_version", "subject", "traceparent")
@@ -80,8 +80,8 @@ def make_lease(delivery, **values):
         "attempt_count": delivery.attempt_count,
         "max_attempts": delivery.max_attempts,
         "trigger": delivery.trigger,
-        "event": envelopes.Facts(event_id=event.pk, source=destination.source, **shown),
-        "destination": destination,
+        "event": envelopes.Facts(event_id=event.pk, source=ready.source, **shown),
+        "ready": ready,
         "token": uuid.uuid4(),
     }
     return Lease(**{**usual, **values})
@@ -109,7 +109,7 @@ def make_settled(status_code=200, *, delivery=None, endpoint=None, number=1, is_
         random=0,
     )
     lease = make_lease(delivery, attempt_count=number - 1)
-    return Settled(lease, number, outcome, decision, is_ours)
+    return Settled(lease, outcome, decision, is_ours)
 
 
 def make_dlq_entry(delivery=None, **values):

@@ -36,8 +36,8 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         return self.pending().filter(models.Q(leased_until__isnull=True) | models.Q(leased_until__lte=now))
 
     def due(self, now: datetime) -> Self:
-        """Deliveries that may be leased at ``now``: due, under no running lease, and their endpoint open."""
-        return self.unleased(now).filter(next_attempt_at__lte=now, endpoint__enabled=True)
+        """Deliveries whose time has come and that are under no running lease; their endpoint may be disabled."""
+        return self.unleased(now).filter(next_attempt_at__lte=now)
 
     def of_anybody(self) -> Self:
         """Ask for them by the index of all that are due (see ``Meta.indexes``): they are the same."""

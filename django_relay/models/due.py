@@ -1,6 +1,7 @@
 """What is due, and taking it: in the words of PostgreSQL, and as any database understands them.
 
-:func:`of` returns the one form or the other; they give the same. Each takes ``now``, by which due is decided.
+:func:`of` returns the one form or the other. Both find the same; only PostgreSQL's gives versions and goes on from
+where it stopped. Each takes ``now``, by which due is decided.
 """
 
 import uuid
@@ -14,7 +15,7 @@ from django.db import connections, models
 
 from django_relay import ids
 from django_relay.models import postgres
-from django_relay.models.delivery import Delivery, DeliveryQuerySet
+from django_relay.models.delivery import Delivery
 from django_relay.models.endpoint import Endpoint
 from django_relay.models.event import Event
 
@@ -102,7 +103,7 @@ class Anywhere:
 
     def look(self, limit: int, full: Collection[str], after: str | None, *, now: datetime) -> Look:
         """See :class:`Due`. Goes through all endpoints with something due when that is more than ``limit``."""
-        due = self._due(now)
+        due = Delivery.objects.using(self.using).due(now)
         oldest = due.of_anybody().order_by("next_attempt_at").values_list("endpoint_id", "next_attempt_at")[:limit]
         counts = Counter(endpoint_id for endpoint_id, _at in oldest)
         first: dict[str, datetime] = {}
@@ -125,7 +126,12 @@ class Anywhere:
     def take(self, allotted: Mapping[str, int], *, now: datetime) -> list[DeliveryRow]:
         """See :class:`Due`."""
         skip_locked = connections[self.using].features.has_select_for_update_skip_locked
-        locked = self._due(now).order_by("next_attempt_at").select_for_update(skip_locked=skip_locked)
+        locked = (
+            Delivery.objects.using(self.using)
+            .due(now)
+            .order_by("next_attempt_at")
+            .select_for_update(skip_locked=skip_locked)
+        )
         rows = locked.values_list(*DeliveryRow._fields)
         found = [rows.filter(endpoint_id=endpoint_id)[:count] for endpoint_id, count in allotted.items()]
         return [DeliveryRow(*row) for rows in found for row in rows]
@@ -139,9 +145,6 @@ class Anywhere:
         """See :class:`Due`."""
         rows = Event.objects.using(self.using).filter(pk__in=found).values_list(*EventRow._fields)
         return [EventRow(*row) for row in rows]
-
-    def _due(self, now: datetime) -> DeliveryQuerySet:
-        return Delivery.objects.using(self.using).unleased(now).filter(next_attempt_at__lte=now)
 
 
 class OnPostgres:

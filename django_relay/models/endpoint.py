@@ -52,6 +52,16 @@ def parse_url(url: object) -> addresses.Target:
     )
 
 
+def schedule_of(retry_schedule: object) -> Sequence[float]:
+    """Return the waits that an endpoint's ``retry_schedule`` stands for: its own, else the project's."""
+    try:
+        own = retries.validate_schedule(retry_schedule)
+    except exceptions.InvalidInput:
+        own = None  # spoilt past our checks: better the project's than none
+    default: Sequence[float] = conf.settings.RETRY_SCHEDULE
+    return default if own is None else own
+
+
 class EndpointQuerySet(models.QuerySet["Endpoint"]):
     """Endpoints by state and owner."""
 
@@ -298,20 +308,10 @@ class Endpoint(models.Model):
         live = [row for row in self.signing_secrets.all() if row.is_live(now)]
         return [row.key for row in sorted(live, key=lambda row: (row.created_at, row.pk), reverse=True)]
 
-    def wants(self, event_type: str, attributes: Mapping[str, Any]) -> bool:
-        """Return whether this endpoint subscribes to such an event."""
-        return any(event_names.matches(pattern, event_type) for pattern in self.event_types) and filters.accepts(
-            self.filters, attributes
-        )
-
     @property
     def schedule(self) -> Sequence[float]:
         """Seconds to wait after each failed attempt: its own, else the project's."""
-        try:
-            own = retries.validate_schedule(self.retry_schedule)
-        except exceptions.InvalidInput:
-            own = None  # spoilt past our checks: better the project's than none
-        return conf.settings.RETRY_SCHEDULE if own is None else own
+        return schedule_of(self.retry_schedule)
 
     @property
     def _using(self) -> str:

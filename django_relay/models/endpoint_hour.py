@@ -21,11 +21,12 @@ from django.utils.translation import gettext_lazy as _
 from django_relay import ids
 from django_relay.fields import PrefixedIdField
 from django_relay.models.endpoint import Endpoint
+from django_relay.rules import pacing
 
 if TYPE_CHECKING:
     from django_relay.models.lease import Settled
 
-INCONCLUSIVE = frozenset({"local_error", "unknown", "not_sent"})
+INCONCLUSIVE = frozenset({"local_error", "unknown"})
 """Error kinds that say nothing about the receiver."""
 
 LATENCY_MS = {
@@ -52,7 +53,6 @@ _DELIVERED, _RETRIED, _DEAD, _INCONCLUSIVE = map(COUNTS.index, _OUTCOMES)
 _2XX, _NONE, _TIMEOUTS = map(COUNTS.index, ("status_2xx", "status_none", "timeouts"))
 _FASTEST, _SLOWEST = COUNTS.index("within_25_ms"), COUNTS.index("within_30000_ms")
 _BOUNDS = tuple(LATENCY_MS.values())
-_TIMEOUT_KINDS = frozenset({"timeout", "connect_timeout"})
 
 
 def hour_of(moment: datetime) -> datetime:
@@ -217,6 +217,6 @@ def _columns(item: "Settled") -> tuple[int, ...]:
     if status_code is not None:
         status = _2XX + status_code // 100 - 2 if 200 <= status_code <= 599 else _NONE
         return what, status, min(_FASTEST + bisect_left(_BOUNDS, outcome.duration_ms), _SLOWEST)
-    if kind in _TIMEOUT_KINDS:
+    if kind in pacing.TIMEOUTS:
         return what, _NONE, _TIMEOUTS, min(_FASTEST + bisect_left(_BOUNDS, outcome.duration_ms), _SLOWEST)
     return what, _NONE

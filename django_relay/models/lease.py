@@ -1,7 +1,7 @@
 """What workers hold of deliveries: the right to attempt one, and what became of the attempt. No tables.
 
-:class:`Destination` is an endpoint made ready for sending; a worker keeps it for as long as the endpoint's rows stay as
-they are.
+:class:`ReadyEndpoint` is an endpoint made ready for sending; a worker keeps it for as long as the endpoint's rows stay
+as they are.
 """
 
 import uuid
@@ -16,7 +16,7 @@ from django_relay.rules import envelopes, retries
 from django_relay.transport.base import Outcome
 
 
-class Destination:
+class ReadyEndpoint:
     """An endpoint and what follows from it and the settings, worked out once: keys and headers decrypted, waits, time.
 
     Reading secrets and headers raises ``DecryptionError``, each time, when they cannot be read.
@@ -27,7 +27,7 @@ class Destination:
         self.endpoint_id = str(endpoint.pk)
 
     def __repr__(self) -> str:
-        return f"<Destination {self.endpoint.pk}>"
+        return f"<ReadyEndpoint {self.endpoint.pk}>"
 
     @cached_property
     def headers(self) -> dict[str, str]:
@@ -52,7 +52,8 @@ class Destination:
     @cached_property
     def max_response_bytes(self) -> int:
         """How much of a response's body is kept."""
-        return int(conf.settings.MAX_RESPONSE_BYTES)
+        limit: int = conf.settings.MAX_RESPONSE_BYTES
+        return limit
 
     def secrets_at(self, now: datetime) -> list[str]:
         """Return the signing secrets that are live at ``now``, newest first."""
@@ -78,7 +79,7 @@ class Lease:
     trigger: str
     """What made the delivery, see ``Attempt.Trigger``."""
     event: envelopes.Facts
-    destination: Destination
+    ready: ReadyEndpoint
     token: uuid.UUID
     lost_at: datetime | None = None
     """When the lease that ran out had been taken, if there was one: that attempt's outcome is not known."""
@@ -91,7 +92,7 @@ class Lease:
     @property
     def endpoint_id(self) -> str:
         """Whose delivery it is."""
-        return self.destination.endpoint_id
+        return self.ready.endpoint_id
 
 
 @dataclass(slots=True)
@@ -99,8 +100,6 @@ class Settled:
     """One attempt, what was decided about it, and whether the lease was still ours."""
 
     lease: Lease
-    number: int
-    """Which of the delivery's attempts it was."""
     outcome: Outcome
     decision: retries.Decision
     is_ours: bool = False

@@ -83,7 +83,7 @@ def _of_delivery(item: "Settled", now: datetime) -> Event:
         "event_type": lease.event.event_type,
         "endpoint_id": lease.endpoint_id,
         "tenant_id": lease.tenant_id,
-        "attempt": item.number,
+        "attempt": item.lease.number,
         "max_attempts": lease.max_attempts,
         "status_code": outcome.status_code,
         "error_kind": outcome.error_kind,

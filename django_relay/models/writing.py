@@ -92,7 +92,7 @@ def insert_new(rows: Sequence[M], *, using: str) -> set[Any]:
 
 
 def insert(model: type[models.Model], rows: Sequence[Mapping[str, Any]], *, using: str) -> set[Any]:
-    """Do the same with values by field, without an instance a row, which costs more than the row itself.
+    """Insert rows that are values by field: :func:`insert_new` without instances, which cost more than the rows.
 
     Every row has the same fields. Those left out become null.
     """

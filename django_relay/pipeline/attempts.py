@@ -44,12 +44,12 @@ def prepare(lease: Lease, *, now: datetime) -> base.Request:
     Raises:
         DecryptionError: a secret or custom header cannot be read; nothing may be sent then.
     """
-    destination, event = lease.destination, lease.event
-    body, content_type = envelopes.encode(event, destination.endpoint.format)
+    ready, event = lease.ready, lease.event
+    body, content_type = envelopes.encode(event, ready.endpoint.format)
     timestamp = int(now.timestamp())
-    secrets = destination.secrets_at(now)
+    secrets = ready.secrets_at(now)
     if not secrets:
-        raise exceptions.DecryptionError(f"Endpoint {destination.endpoint.pk} has no live signing secret.")
+        raise exceptions.DecryptionError(f"Endpoint {ready.endpoint.pk} has no live signing secret.")
     webhook_id = event.event_id
     headers = {
         "webhook-id": webhook_id,
@@ -61,7 +61,7 @@ def prepare(lease: Lease, *, now: datetime) -> base.Request:
     }
     if event.traceparent:
         headers["traceparent"] = event.traceparent
-    for name, value in destination.headers.items():
+    for name, value in ready.headers.items():
         if name.lower() not in headers:
             headers[name] = value
     return _request(lease, headers=headers, body=body)
@@ -73,15 +73,15 @@ def _outcome(lease: Lease, *, kind: str, error: str, at: datetime) -> base.Outco
 
 
 def _request(lease: Lease, *, headers: dict[str, str], body: bytes) -> base.Request:
-    destination = lease.destination
+    ready = lease.ready
     return base.Request(
         id=ids.new("att_"),
         tenant_id=lease.tenant_id,
-        url=destination.endpoint.url,
+        url=ready.endpoint.url,
         headers=headers,
         body=body,
-        timeout_seconds=destination.timeout_seconds,
-        max_response_bytes=destination.max_response_bytes,
+        timeout_seconds=ready.timeout_seconds,
+        max_response_bytes=ready.max_response_bytes,
     )
 
 

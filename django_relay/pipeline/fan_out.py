@@ -20,9 +20,10 @@ from typing import Any, NamedTuple
 
 from django.db import connections, models
 
-from django_relay import conf, exceptions, ids
+from django_relay import ids
 from django_relay.models import Delivery, Endpoint, Event, postgres, writing
-from django_relay.rules import event_names, filters, retries
+from django_relay.models.endpoint import schedule_of
+from django_relay.rules import event_names, filters
 
 logger = logging.getLogger(__name__)
 
@@ -64,14 +65,6 @@ class _Subscription:
         return _matches(self.patterns, event.event_type) and (
             not self.filters or filters.accepts(self.filters, event.attributes)
         )
-
-    def max_attempts(self) -> int:
-        """Return how many attempts a delivery to it has."""
-        try:
-            own = retries.validate_schedule(self.retry_schedule)
-        except exceptions.InvalidInput:
-            own = None  # spoilt past our checks: better the project's than none
-        return 1 + len(conf.settings.RETRY_SCHEDULE if own is None else own)
 
 
 class Subscriptions:
@@ -232,7 +225,7 @@ def _deliver(pairs: Sequence[tuple[_Event, _Subscription]], *, now: datetime, us
             "event_id": event.id,
             "endpoint_id": item.endpoint_id,
             "tenant_id": item.tenant_id,
-            "max_attempts": item.max_attempts(),
+            "max_attempts": 1 + len(schedule_of(item.retry_schedule)),
             **usual,
         }
         for event, item in pairs

@@ -68,7 +68,7 @@ def _look(settled: Sequence[Settled]) -> dict[str, _Seen]:
     for item in settled:
         if item.outcome.error_kind in INCONCLUSIVE:
             continue
-        endpoint = item.lease.destination.endpoint
+        endpoint = item.lease.ready.endpoint
         found = seen.get(endpoint.pk)
         if found is None:
             found = seen[endpoint.pk] = _Seen([endpoint])

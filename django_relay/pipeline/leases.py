@@ -21,8 +21,8 @@ from django.db import connections
 from django_relay import conf
 from django_relay.models import Attempt, Delivery, EndpointPace, due, writing
 from django_relay.models.delivery import NO_LEASE
-from django_relay.models.lease import Destination, Lease
-from django_relay.pipeline.destinations import Destinations
+from django_relay.models.lease import Lease, ReadyEndpoint
+from django_relay.pipeline.ready_endpoints import ReadyEndpoints
 from django_relay.rules import envelopes, pacing
 
 logger = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ class Gates:
     """What a worker carries from claim to claim."""
 
     shares: pacing.Shares
-    destinations: Destinations = field(default_factory=Destinations)
+    ready_endpoints: ReadyEndpoints = field(default_factory=ReadyEndpoints)
     after: str | None = None
     """The endpoint up to which the last claim went; ``None`` when it saw all."""
 
@@ -48,7 +48,7 @@ class Claim:
 
 
 def claim(limit: int, *, now: datetime, using: str, gates: Gates | None = None) -> Claim:
-    """Lease up to ``limit`` due deliveries, with their events and destinations, fairly across tenants and endpoints.
+    """Lease up to ``limit`` due deliveries, with all that their attempts need, fairly across tenants and endpoints.
 
     What an endpoint's share or its rate limit does not allow stays due, untouched. Without ``gates`` each endpoint may
     have ``MAX_IN_FLIGHT_PER_ENDPOINT``.
@@ -76,7 +76,7 @@ def _claim(limit: int, gates: Gates, *, now: datetime, using: str) -> Claim:
     if len(events) < len({row.event_id for row in taken}):
         _cancel([row for row in taken if row.event_id not in events], now=now, using=using)
     versions = {row.endpoint_id: waiting[row.endpoint_id].version for row in taken}
-    ready = gates.destinations.get(versions, using=using)
+    ready = gates.ready_endpoints.get(versions, using=using)
     # An endpoint that somebody's SQL deleted just now is looked past by the next claim.
     ours = [row for row in taken if row.event_id in events and row.endpoint_id in ready]
     token, until = uuid.uuid4(), now + timedelta(seconds=conf.settings.LEASE_SECONDS)
@@ -92,7 +92,7 @@ def _allowed(item: due.Waiting, paces: dict[str, EndpointPace], now: datetime) -
     return min(item.count, pacing.free_sends(pace.next_free_at, per_second=item.rate_limit, now=now)) if pace else 0
 
 
-def _of(row: due.DeliveryRow, event: due.EventRow, destination: Destination, token: uuid.UUID) -> Lease:
+def _of(row: due.DeliveryRow, event: due.EventRow, ready: ReadyEndpoint, token: uuid.UUID) -> Lease:
     trigger = Attempt.Trigger.AUTOMATIC if event.only_endpoint_id is None else Attempt.Trigger.TEST
     return Lease(
         delivery_id=row.id,
@@ -107,10 +107,10 @@ def _of(row: due.DeliveryRow, event: due.EventRow, destination: Destination, tok
             payload=event.payload,
             schema_version=event.schema_version,
             subject=event.subject,
-            source=destination.source,
+            source=ready.source,
             traceparent=event.traceparent,
         ),
-        destination=destination,
+        ready=ready,
         token=token,
         lost_at=row.leased_at,
     )

@@ -93,7 +93,7 @@ def _record(lease: Lease, outcome: Outcome, decision: retries.Decision, now: dat
     if decision.action != "delivered":
         change["last_error_kind"] = outcome.error_kind
         change["last_error"] = texts.cleaned(outcome.error or outcome.error_kind) or f"HTTP {outcome.status_code}"
-    return _Record(Settled(lease, lease.number, outcome, decision), headers, body, change)
+    return _Record(Settled(lease, outcome, decision), headers, body, change)
 
 
 _STATES = {
@@ -118,7 +118,7 @@ def _write_anywhere(records: Sequence[_Record], *, now: datetime, using: str) ->
 
 
 def _write_on_postgres(records: Sequence[_Record], *, now: datetime, using: str) -> _Ours:
-    """Do the same in one statement."""
+    """Write all changes whose lease is still ours in one statement."""
     document = []
     for record in records:
         lease = record.settled.lease
@@ -171,7 +171,7 @@ def _decide(lease: Lease, outcome: Outcome, policy: _Policy, now: datetime) -> r
         error_kind=outcome.error_kind,
         attempt_number=lease.number,
         max_attempts=lease.max_attempts,
-        schedule=lease.destination.schedule,
+        schedule=lease.ready.schedule,
         retry_after=retry_after,
         now=now,
         random=random.random(),  # noqa: S311 - spreads load, guards nothing
@@ -186,7 +186,7 @@ def _attempt(record: _Record) -> dict[str, Any]:
     return {
         "id": outcome.request.id,
         "delivery_id": settled.lease.delivery_id,
-        "number": settled.number,
+        "number": settled.lease.number,
         "trigger": settled.lease.trigger,
         "started_at": outcome.started_at,
         "duration_ms": outcome.duration_ms,
@@ -208,13 +208,13 @@ def _dlq_entry(record: _Record, now: datetime) -> DLQEntry:
     return DLQEntry(
         delivery_id=lease.delivery_id,
         event_id=lease.event.event_id,
-        endpoint=lease.destination.endpoint,
+        endpoint=lease.ready.endpoint,
         event_type=lease.event.event_type,
         tenant_id=lease.tenant_id,
-        url=lease.destination.endpoint.url,
+        url=lease.ready.endpoint.url,
         error=change["last_error"],
         error_kind=change["last_error_kind"],
-        attempt_count=record.settled.number,
+        attempt_count=record.settled.lease.number,
         last_status_code=record.settled.outcome.status_code,
         failed_at=now,
     )
@@ -248,7 +248,7 @@ def _log(record: _Record) -> None:
         "event_type": lease.event.event_type,
         "endpoint_id": settled.endpoint_id,
         "tenant_id": lease.tenant_id,
-        "attempt": settled.number,
+        "attempt": settled.lease.number,
         "max_attempts": lease.max_attempts,
         "status_code": outcome.status_code,
         "error_kind": outcome.error_kind,

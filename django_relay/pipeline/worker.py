@@ -1,4 +1,4 @@
-"""The loop that calls the steps in order; nothing else.
+"""The loop that calls the steps in order, and the leases it holds meanwhile.
 
 One thread owns the database, the transport does the waiting.
 """
@@ -33,8 +33,8 @@ _GATHER_SECONDS = 0.02
 _SILENCE_SECONDS = 0.002
 """How long the gathering waits for one more."""
 _SETTLED_AT_ONCE = 512
-_WAITS_SECONDS = 1.0
-"""How long a lease waits for a place among its endpoint's requests; it was to be a tenth of that."""
+_HELD_SECONDS = 1.0
+"""How long a lease may be held before it begins: ``pacing.AHEAD_SECONDS`` were meant, the endpoint has become slow."""
 _DATABASE_PAUSE_SECONDS = 1.0
 _last_upkeep = {"at": float("-inf")}  # per process: passes are short, upkeep is rare
 
@@ -54,7 +54,7 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
-class _Waiting:
+class _Held:
     """A lease whose endpoint has as many requests in flight as it may; times are monotonic."""
 
     lease: Lease
@@ -97,7 +97,7 @@ class Worker:
         self._leases: dict[str, Lease] = {}
         self._unsettled: list[tuple[Lease, Outcome]] = []
         self._unsent: list[Lease] = []
-        self._waiting: dict[str, deque[_Waiting]] = {}
+        self._held: dict[str, deque[_Held]] = {}
         self._passed_over: list[Settled] = []
         self._rhythm = rhythm.Rhythm()
 
@@ -165,7 +165,7 @@ class Worker:
         self._receive(turn, self._rhythm.seconds_left)
         if turn:
             self._rhythm.stay_alert()
-        self.idle = looks and not turn and not self.in_flight and not self._waiting
+        self.idle = looks and not turn and not self.in_flight and not self._held
 
     def _hear(self) -> None:
         """Have the loop look now. Called in the listener's thread."""
@@ -182,9 +182,9 @@ class Worker:
 
     def _receive(self, turn: Turn, wait_seconds: float) -> None:
         """Wait for outcomes, and settle them."""
-        is_full = 2 * self.in_flight >= self.transport.capacity
-        self._collect(max(wait_seconds, _GATHER_SECONDS) if is_full else wait_seconds)
-        self._give_up_waiting()
+        is_busy = 2 * self.in_flight >= self.transport.capacity
+        self._collect(max(wait_seconds, _GATHER_SECONDS) if is_busy else wait_seconds)
+        self._give_up_held()
         turn.settled = self._settle()
 
     def finish(self) -> None:
@@ -193,9 +193,9 @@ class Worker:
         Gives up when the leases have ended, as after a database that does not come back: the work is another's then.
         """
         ends_at = time.monotonic() + conf.settings.LEASE_SECONDS
-        while (self._leases or self._unsettled or self._unsent or self._waiting) and time.monotonic() < ends_at:
+        while (self._leases or self._unsettled or self._unsent or self._held) and time.monotonic() < ends_at:
             self._collect(1.0)
-            self._give_up_waiting()
+            self._give_up_held()
             try:
                 self._settle()
             except DatabaseError as error:
@@ -208,22 +208,22 @@ class Worker:
         """
         pending = Event.objects.using(self.using).pending()
         now = self.clock()
-        due = Delivery.objects.using(self.using).unleased(now).of_anybody().filter(next_attempt_at__lte=now)
+        due = Delivery.objects.using(self.using).due(now).of_anybody()
         either = ExpressionWrapper(Q(Exists(pending)) | Q(Exists(due)), output_field=BooleanField())
         return any(Application.objects.using(self.using).values_list(either, flat=True)[:1])
 
     def _claim(self) -> tuple[int, bool]:
         ends_at = time.monotonic() + conf.settings.LEASE_SECONDS
         now = self.clock()
-        free = self.transport.capacity - self.in_flight - sum(map(len, self._waiting.values()))
+        free = self.transport.capacity - self.in_flight - sum(map(len, self._held.values()))
         claim = leases.claim(free, now=now, using=self.using, gates=self._gates)
         shares, since = self._gates.shares, time.monotonic()
         for lease in claim.leases:
             if shares.may_begin(lease.endpoint_id):
                 self._begin(lease, now, ends_at)
             else:
-                self._waiting.setdefault(lease.endpoint_id, deque()).append(_Waiting(lease, since, ends_at))
-                shares.waits(lease.endpoint_id)
+                self._held.setdefault(lease.endpoint_id, deque()).append(_Held(lease, since, ends_at))
+                shares.hold(lease.endpoint_id)
         return len(claim.leases), claim.is_paced
 
     def _begin(self, lease: Lease, now: datetime, ends_at: float) -> None:
@@ -269,25 +269,25 @@ class Worker:
             error_kind=outcome.error_kind,
             seconds=outcome.duration_ms / 1_000,
         )
-        waiting = self._waiting.get(endpoint_id)
+        waiting = self._held.get(endpoint_id)
         while waiting and shares.may_begin(endpoint_id):
-            self._begin_waiting(waiting.popleft())
+            self._begin_held(waiting.popleft())
         if waiting is not None and not waiting:
-            del self._waiting[endpoint_id]
+            del self._held[endpoint_id]
 
-    def _begin_waiting(self, waiting: _Waiting) -> None:
-        self._gates.shares.waits(waiting.lease.endpoint_id, -1)
-        self._begin(waiting.lease, self.clock(), waiting.ends_at)
+    def _begin_held(self, held: _Held) -> None:
+        self._gates.shares.hold(held.lease.endpoint_id, -1)
+        self._begin(held.lease, self.clock(), held.ends_at)
 
-    def _give_up_waiting(self) -> None:
+    def _give_up_held(self) -> None:
         """Give back what waits for an endpoint that has become slow, so that its lease does not run out unused."""
-        since = float("inf") if self.stopping.is_set() else time.monotonic() - _WAITS_SECONDS
-        for endpoint_id, waiting in list(self._waiting.items()):
+        since = float("inf") if self.stopping.is_set() else time.monotonic() - _HELD_SECONDS
+        for endpoint_id, waiting in list(self._held.items()):
             while waiting and waiting[0].since < since:
                 self._unsent.append(waiting.popleft().lease)
-                self._gates.shares.waits(endpoint_id, -1)
+                self._gates.shares.hold(endpoint_id, -1)
             if not waiting:
-                del self._waiting[endpoint_id]
+                del self._held[endpoint_id]
 
     def _settle(self) -> list[Settled]:
         if self._unsent:

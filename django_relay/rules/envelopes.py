@@ -24,7 +24,7 @@ _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 @dataclass(slots=True)
 class Facts:
-    """One event, as much of it as an envelope may show."""
+    """One event, as much of it as a request may show."""
 
     event_id: str
     event_type: str

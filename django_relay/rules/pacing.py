@@ -1,7 +1,7 @@
 """How much is sent to an endpoint at once, and how fast: shares of a worker's places, and rate limits.
 
-Shares are each worker's own. An endpoint begins with one request at a time; each success allows one more, so the
-number doubles in the time of an answer, up to the most there may be; a time-out, a 5xx or a 429 halves it. So an
+Shares are each worker's own. An endpoint begins with one request at a time (or a few); each success allows one more, so
+the number doubles in the time of an answer, up to the most there may be; a time-out, a 5xx or a 429 halves it. So an
 endpoint that was down for a day is probed before its backlog comes, and one that hangs soon holds a single place.
 Endpoints whose last attempt timed out hold at most half of all places together.
 
@@ -19,6 +19,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+TIMEOUTS = frozenset({"timeout", "connect_timeout"})
+"""The error kinds of a receiver that hangs."""
+
 CREDIT_SECONDS = 0.25
 """How much unused time an endpoint may catch up on; less than 1 % of a minute."""
 
@@ -33,7 +36,7 @@ _REMEMBERED = 10_000
 class _Share:
     most: float
     in_flight: int = 0
-    waiting: int = 0
+    held: int = 0
     """How many are leased and have not begun."""
     seconds: float = math.inf
     """About how long an answer takes."""
@@ -49,15 +52,16 @@ class Shares:
     """
 
     def __init__(self, *, places: int, most: int, first: int = 1) -> None:
-        self._places, self._limit, self._first = places, max(most, 1), first
+        self._places, self._limit = places, max(most, 1)
+        self._first = min(max(first, 1), self._limit)
         self._shares: dict[str, _Share] = {}
         self._busy: set[str] = set()
         self._slow: set[str] = set()
 
-    def waits(self, endpoint_id: str, change: int = 1) -> None:
-        """Note that so many deliveries of the endpoint are leased and wait to begin, or do so no more."""
+    def hold(self, endpoint_id: str, change: int = 1) -> None:
+        """Note that so many more deliveries of the endpoint are leased and not begun; -1 that one is so no longer."""
         share = self._share(endpoint_id)
-        share.waiting += change
+        share.held += change
         self._note(endpoint_id, share)
 
     def began(self, endpoint_id: str) -> None:
@@ -76,7 +80,7 @@ class Shares:
         """Adapt the endpoint's share to what came back, and after how long."""
         share = self._share(endpoint_id)
         share.seconds = seconds if share.seconds == math.inf else 0.8 * share.seconds + 0.2 * seconds
-        if error_kind in {"timeout", "connect_timeout"}:
+        if error_kind in TIMEOUTS:
             self._slow.add(endpoint_id)
             share.most = max(share.most / 2, 1.0)
             return
@@ -103,19 +107,19 @@ class Shares:
             if endpoint_id in self._slow
             else int(share.most * min(AHEAD_SECONDS / max(share.seconds, 0.001), _MOST_AHEAD))
         )
-        return max(int(share.most) + ahead - share.in_flight - share.waiting, 0)
+        return max(int(share.most) + ahead - share.in_flight - share.held, 0)
 
     def full(self) -> list[str]:
-        """Return the endpoints that may have no more in flight now."""
+        """Return the endpoints of which nothing more may be leased now."""
         full = {endpoint_id for endpoint_id in self._busy if self.room(endpoint_id) <= 0}
         return list(full | self._slow if self._slow_room() <= 0 else full)
 
-    def allot(self, waiting: Mapping[str, int], limit: int) -> dict[str, int]:
-        """Return how many of each endpoint's waiting deliveries to take: one each in turn, until ``limit`` is reached.
+    def allot(self, due: Mapping[str, int], limit: int) -> dict[str, int]:
+        """Return how many of each endpoint's due deliveries to take: one each in turn, until ``limit`` is reached.
 
-        ``waiting`` says how many each has, in the order in which they are to come.
+        ``due`` says how many each has, in the order in which they are to come.
         """
-        rooms = {endpoint_id: min(count, self.room(endpoint_id)) for endpoint_id, count in waiting.items()}
+        rooms = {endpoint_id: min(count, self.room(endpoint_id)) for endpoint_id, count in due.items()}
         slow_room = self._slow_room()
         allotted: Counter[str] = Counter()
         while limit > 0 and rooms:
@@ -136,7 +140,7 @@ class Shares:
         return self._places // 2 - sum(self._shares[endpoint_id].in_flight for endpoint_id in self._busy & self._slow)
 
     def _note(self, endpoint_id: str, share: _Share) -> None:
-        if share.in_flight or share.waiting:
+        if share.in_flight or share.held:
             self._busy.add(endpoint_id)
         else:
             self._busy.discard(endpoint_id)

@@ -4,7 +4,7 @@ import pytest
 
 from django_relay.models import Endpoint, EndpointHour
 from django_relay.models.endpoint_hour import COUNTS, LATENCY_MS, hour_of, percentile
-from django_relay.models.lease import Destination
+from django_relay.models.lease import ReadyEndpoint
 from tests.factories import USING, make_delivery, make_endpoint, make_settled
 from tests.threads import together
 
@@ -109,7 +109,7 @@ class TestAdd:
         delivery = make_delivery()
         batch = [make_settled(delivery=delivery) for _ in range(700)]
         for item in batch:
-            item.lease.destination = Destination(Endpoint())
+            item.lease.ready = ReadyEndpoint(Endpoint())
         add(*batch)
         assert EndpointHour.objects.totals()["delivered"] == EndpointHour.objects.count() == 700
 

@@ -130,7 +130,7 @@ class TestFailure:
         assert stored(endpoint) == (None, now)
         assert heard == [("endpoint_failing", endpoint.pk)]
 
-    @pytest.mark.parametrize("kind", ["local_error", "unknown", "not_sent"])
+    @pytest.mark.parametrize("kind", ["local_error", "unknown"])
     def test_our_own_are_not_the_receivers(self, keep, heard, kind, django_assert_num_queries):
         endpoint = make_endpoint()
         settled = make_settled(error_kind=kind, endpoint=endpoint, number=10)

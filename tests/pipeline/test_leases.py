@@ -107,9 +107,9 @@ class TestClaim:
         (lease,) = claim()
         with django_assert_num_queries(0):
             assert lease.event.payload
-            assert lease.destination.source == "/django_relay/default"
-            assert len(lease.destination.secrets_at(timezone.now())) == 1
-            assert lease.destination.headers == {}
+            assert lease.ready.source == "/django_relay/default"
+            assert len(lease.ready.secrets_at(timezone.now())) == 1
+            assert lease.ready.headers == {}
 
     @pytest.mark.django_db(transaction=True)
     @pytest.mark.parametrize("batch", [1, 7])
@@ -217,7 +217,7 @@ class TestFairness:
                 make_delivery(endpoint=endpoint, next_attempt_at=now - timedelta(hours=1))
         others = make_delivery(endpoint=make_endpoint(CHARLIE), next_attempt_at=now)
         found = claimed(take(limit, gates(), now).leases)
-        assert limit - 3 <= len(found) <= limit  # what a tenant does not use of its turn comes next time
+        assert max(limit - 3, 2) <= len(found) <= limit  # what a tenant does not use of its turn comes next time
         assert others in found
 
     def test_endpoints_take_turns(self):
@@ -239,7 +239,7 @@ class TestFairness:
         its.shares.began(full.pk)
         assert claimed(take(5, its, now).leases) == [other]
 
-    def test_more_endpoints_than_one_claim_goes_through(self, monkeypatch, backend):
+    def test_more_endpoints_than_one_claim_goes_through(self, monkeypatch):
         """The next claim goes on where the last one ended, so that each has its turn."""
         monkeypatch.setattr(due, "SCANNED", 3)
         now, its = timezone.now(), gates(most=1, first=1)
@@ -344,7 +344,7 @@ class TestForms:
                 assert [row.id for row in form.take(allotted, now=now)] == [row.pk for row in expected] != []
 
 
-class TestDestinations:
+class TestReadyEndpoints:
     def test_a_change_counts_for_the_next_lease(self):
         endpoint, its = make_endpoint(headers={"X-Key": "old"}), gates()
         changes = [
@@ -359,8 +359,8 @@ class TestDestinations:
             change()
             make_delivery(endpoint=endpoint)
             (lease,) = take(1, its).leases
-            destination = lease.destination
-            seen.append((destination.endpoint.url, destination.secrets_at(timezone.now()), destination.source))
+            ready = lease.ready
+            seen.append((ready.endpoint.url, ready.secrets_at(timezone.now()), ready.source))
         urls, secrets, sources = zip(*seen, strict=True)
         assert urls == (ALICE.url, *["https://new.example/hook"] * 4)
         assert secrets[0] == secrets[1] != secrets[2]
@@ -374,7 +374,7 @@ class TestDestinations:
             make_delivery(endpoint=endpoint)
             with CaptureQueriesContext(connection) as queries:
                 (lease,) = take(1, its).leases
-            found.append(lease.destination)
+            found.append(lease.ready)
             reads = sum("event_types" in query["sql"] for query in queries)
         assert (found[0] is found[1], reads) == ((True, 0) if backend == "postgres" else (False, 1))
 
@@ -384,16 +384,16 @@ class TestDestinations:
         new = endpoint.rotate_secret(timedelta(seconds=60))
         make_delivery(endpoint=endpoint)
         (lease,) = take(1, its).leases
-        assert lease.destination.secrets_at(now) == [new, old]
-        assert lease.destination.secrets_at(now + 61 * SECOND) == [new]
+        assert lease.ready.secrets_at(now) == [new, old]
+        assert lease.ready.secrets_at(now + 61 * SECOND) == [new]
 
     def test_nothing_of_it_shows_in_a_repr(self):
         endpoint = make_endpoint(headers={"X-Key": "canary"})
         make_delivery(endpoint=endpoint)
         (lease,) = claim()
-        lease.destination.secrets_at(timezone.now())
-        assert "canary" not in repr(lease) + repr(lease.destination)
-        assert endpoint.secrets[0] not in repr(lease) + repr(lease.destination)
+        lease.ready.secrets_at(timezone.now())
+        assert "canary" not in repr(lease) + repr(lease.ready)
+        assert endpoint.secrets[0] not in repr(lease) + repr(lease.ready)
 
 
 class TestPace:
@@ -476,7 +476,7 @@ class TestPlans:
             assert len(take(12, gates(), now).leases) == 12
 
     @pytest.fixture
-    def plan(self):
+    def plan(self, backend):
         """Explain a statement as it is planned before the table's first ANALYZE."""
 
         def explain(sql):
@@ -487,20 +487,15 @@ class TestPlans:
                 cursor.execute(f"EXPLAIN {sql}", {**values, "endpoints": keys, "counts": [1] * len(keys)})
                 return "\n".join(line for (line,) in cursor.fetchall())
 
+        if backend != "postgres":
+            pytest.skip("SQLite's planner has no choice between the two")
         make_delivery()
         with connection.cursor() as cursor:
-            if connection.vendor != "postgresql":
-                return lambda sql: ""
             cursor.execute("SET LOCAL enable_seqscan = off")
         return explain
 
-    def test_one_endpoints_deliveries_are_not_looked_for_in_the_index_of_all(self, backend, plan):
+    def test_one_endpoints_deliveries_are_not_looked_for_in_the_index_of_all(self, plan):
         for sql in (due._EACH, due._TAKE):
             assert not re.search(r"relay_delivery_due\b", plan(sql))
-        if backend == "postgres":
-            assert re.search(r"relay_delivery_due\b", plan(due._OLDEST))
-            assert "relay_delivery_due_endpoint" in plan(due._EACH)
-
-
-def relay(**values):
-    return override_settings(DJANGO_RELAY={**settings.DJANGO_RELAY, **values})
+        assert re.search(r"relay_delivery_due\b", plan(due._OLDEST))
+        assert "relay_delivery_due_endpoint" in plan(due._EACH)

@@ -220,7 +220,7 @@ class TestEmit:
 
     def test_another_session_hears_it_only_once_committed(self, backend):
         if backend == "sqlite":
-            return
+            pytest.skip("SQLite notifies nobody")
         parameters = connection.get_connection_params()
         names = {"dbname", "user", "password", "host", "port"} & set(parameters)
         with psycopg.connect(**{name: parameters[name] for name in names}, autocommit=True) as session:

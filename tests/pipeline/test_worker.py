@@ -113,7 +113,7 @@ class TestRunOnce:
             def completed(self, timeout):
                 return super().completed(timeout) if len(self.requests) < 4 else []
 
-        monkeypatch.setattr(worker, "_WAITS_SECONDS", 0)
+        monkeypatch.setattr(worker, "_HELD_SECONDS", 0)
         endpoint = make_endpoint()
         for _ in range(30):
             make_delivery(endpoint=endpoint)
@@ -122,7 +122,7 @@ class TestRunOnce:
         for _ in range(4):
             it.run_once()
         assert it.in_flight == Delivery.objects.leased().count() > 0
-        assert it._waiting == {}
+        assert it._held == {}
         assert sum(Delivery.objects.values_list("attempt_count", flat=True)) == len(transport.requests) - it.in_flight
 
     def test_told_to_stop_it_begins_none_of_those_that_wait(self):

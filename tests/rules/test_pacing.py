@@ -24,6 +24,12 @@ class TestShares:
         assert shares().room("a") == 1
         assert shares().allot({"a": 100, "b": 100}, 50) == {"a": 1, "b": 1}
 
+    @pytest.mark.parametrize(("first", "most", "room"), [(0, 5, 1), (-3, 5, 1), (10, 2, 2), (3, 5, 3)])
+    def test_whatever_is_configured_an_unknown_endpoint_gets_at_least_one_and_no_more_than_the_most(
+        self, first, most, room
+    ):
+        assert shares(most=most, first=first).allot({"a": 50}, 50) == {"a": room}
+
     def test_each_success_allows_one_more_up_to_the_most(self):
         its, rooms = shares(most=20), []
         for _ in range(7):
