@@ -13,6 +13,8 @@ from typing import Any
 
 from django.conf import settings as django_settings
 
+_NOTHING: Mapping[str, Any] = types.MappingProxyType({})
+
 
 class Settings:
     """Typed defaults of ``DJANGO_RELAY``; reading an attribute gives the project's value if it has one."""
@@ -153,11 +155,16 @@ class Settings:
         default = super().__getattribute__(name)
         if not name.isupper():
             return default
-        configured = getattr(django_settings, "DJANGO_RELAY", {})
-        return configured.get(name, default) if isinstance(configured, Mapping) else default  # else E001 says so
+        found = configured()
+        return found.get(name, default) if isinstance(found, Mapping) else default  # else E001 says so
 
 
 settings = Settings()
+
+
+def configured() -> Any:
+    """Return the project's own dict; another object once the settings were changed."""
+    return getattr(django_settings, "DJANGO_RELAY", _NOTHING)
 
 
 def annotations() -> dict[str, Any]:

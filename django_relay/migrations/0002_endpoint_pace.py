@@ -17,7 +17,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', django_relay.fields.PrefixedIdField(editable=False, prefix='pace_', primary_key=True, serialize=False)),
                 ('next_free_at', models.DateTimeField(verbose_name='next free at')),
-                ('endpoint', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, related_name='pace', to='django_relay.endpoint', verbose_name='endpoint')),
+                ('endpoint', models.OneToOneField(db_constraint=False, on_delete=django.db.models.deletion.CASCADE, related_name='pace', to='django_relay.endpoint', verbose_name='endpoint')),
             ],
             options={
                 'verbose_name': 'endpoint pace',

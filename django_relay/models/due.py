@@ -18,6 +18,7 @@ from django_relay.models import postgres
 from django_relay.models.delivery import Delivery
 from django_relay.models.endpoint import Endpoint
 from django_relay.models.event import Event
+from django_relay.rules import pacing
 
 SCANNED = 1_000
 """How many endpoints with something pending one look goes through; the next one goes on from there."""
@@ -38,7 +39,7 @@ class Waiting:
 
     def waits(self, now: datetime) -> bool:
         """Return whether its rate limit allows nothing now."""
-        return self.next_free_at is not None and self.next_free_at > now
+        return self.next_free_at is not None and not pacing.is_free(self.next_free_at, now)
 
 
 class DeliveryRow(NamedTuple):
@@ -214,6 +215,8 @@ _VERSION = """
          WHERE s.endpoint_id = e.id))
 """
 """Names the row versions themselves (PostgreSQL manual, 5.6): it changes with a row, whoever changes that."""
+_WAITS = "coalesce({0} > %(now)s AND {0} < %(now)s + interval '10 seconds', false)"
+"""What ``pacing.is_free`` denies."""
 _OLDEST = f"""
     WITH oldest AS MATERIALIZED (
         SELECT d.endpoint_id, d.next_attempt_at FROM django_relay_delivery d
@@ -257,16 +260,16 @@ _EACH = f"""
         WHERE pending.next_attempt_at <= %(now)s
     ), ordered AS (
         SELECT due.*, row_number() OVER (
-            PARTITION BY tenant_id, coalesce(next_free_at > %(now)s, false) ORDER BY at
+            PARTITION BY tenant_id, {_WAITS.format("next_free_at")} ORDER BY at
         ) AS turn FROM due
-        ORDER BY coalesce(next_free_at > %(now)s, false), turn, at LIMIT %(limit)s
+        ORDER BY {_WAITS.format("next_free_at")}, turn, at LIMIT %(limit)s
     )
     SELECT ordered.id, %(limit)s, ordered.rate_limit, ordered.version, ordered.next_free_at, scan.last, scan.count
     FROM (
         SELECT count(*) AS count, (SELECT endpoint_id FROM pending ORDER BY number DESC LIMIT 1) AS last FROM pending
     ) scan
     LEFT JOIN ordered ON true
-    ORDER BY coalesce(ordered.next_free_at > %(now)s, false), ordered.turn, ordered.at
+    ORDER BY {_WAITS.format("ordered.next_free_at")}, ordered.turn, ordered.at
 """
 """The endpoints with something due, in the order of their turns, found by skipping from one to the next in the index.
 

@@ -14,7 +14,10 @@ class EndpointPace(models.Model):
     """
 
     id = PrefixedIdField("pace_", primary_key=True)
-    endpoint = models.OneToOneField(Endpoint, on_delete=models.CASCADE, related_name="pace", verbose_name=_("endpoint"))
+    # Without a constraint: checking one takes a lock on the endpoint, which a host's transaction may hold for long.
+    endpoint = models.OneToOneField(
+        Endpoint, on_delete=models.CASCADE, db_constraint=False, related_name="pace", verbose_name=_("endpoint")
+    )
     next_free_at = models.DateTimeField(_("next free at"))
 
     class Meta:

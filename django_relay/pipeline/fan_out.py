@@ -165,15 +165,16 @@ def _lock_on_postgres(limit: int, using: str) -> list[_Event]:
             application_id=ids.from_uuid(application_id, prefix="app_"),
             tenant_id=tenant_id,
             event_type=event_type,
-            attributes=json.loads(attributes) if isinstance(attributes, str) else attributes,
+            attributes=json.loads(attributes),
             only_endpoint_id=None if only is None else ids.from_uuid(only, prefix="ep_"),
         )
         for key, application_id, tenant_id, event_type, attributes, only in rows
     ]
 
 
-_PENDING = f"""
-    SELECT {", ".join(_Event._fields)} FROM django_relay_event WHERE status = 'pending'
+_PENDING = """
+    SELECT id, application_id, tenant_id, event_type, attributes::text, only_endpoint_id FROM django_relay_event
+    WHERE status = 'pending'
     ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED
 """
 

@@ -43,8 +43,8 @@ class Claim:
     """What a worker got."""
 
     leases: list[Lease] = field(default_factory=list)
-    is_paced: bool = False
-    """Whether something due waits for a rate limit alone: look again in some milliseconds."""
+    goes_on: bool = False
+    """Whether to look again soon: something due waits for a rate limit alone, or not all endpoints were seen."""
 
 
 def claim(limit: int, *, now: datetime, using: str, gates: Gates | None = None) -> Claim:
@@ -66,11 +66,13 @@ def _claim(limit: int, gates: Gates, *, now: datetime, using: str) -> Claim:
     waiting = {item.endpoint_id: item for item in seen if not item.waits(now)}
     paces = _lock_paces([item.endpoint_id for item in waiting.values() if item.rate_limit], now=now, using=using)
     counts = {endpoint_id: _allowed(item, paces, now) for endpoint_id, item in waiting.items()}
-    is_paced = any(item.rate_limit and counts.get(item.endpoint_id, 0) < item.count for item in seen)
+    goes_on = gates.after is not None or any(
+        item.rate_limit and counts.get(item.endpoint_id, 0) < item.count for item in seen
+    )
     allotted = gates.shares.allot(counts, limit)
     taken = database.take(allotted, now=now) if allotted else []
     if not taken:
-        return Claim(is_paced=is_paced)
+        return Claim(goes_on=goes_on)
     _reserve(taken, waiting, paces, now=now, using=using)
     events = {event.id: event for event in database.events({row.event_id for row in taken})}
     if len(events) < len({row.event_id for row in taken}):
@@ -81,7 +83,7 @@ def _claim(limit: int, gates: Gates, *, now: datetime, using: str) -> Claim:
     ours = [row for row in taken if row.event_id in events and row.endpoint_id in ready]
     token, until = uuid.uuid4(), now + timedelta(seconds=conf.settings.LEASE_SECONDS)
     database.mark([row.id for row in ours], token, now=now, until=until)
-    return Claim([_of(row, events[row.event_id], ready[row.endpoint_id], token) for row in ours], is_paced)
+    return Claim([_of(row, events[row.event_id], ready[row.endpoint_id], token) for row in ours], goes_on)
 
 
 def _allowed(item: due.Waiting, paces: dict[str, EndpointPace], now: datetime) -> int:

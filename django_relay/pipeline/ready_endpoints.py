@@ -3,6 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Mapping
 
+from django_relay import conf
 from django_relay.models import Endpoint
 from django_relay.models.lease import ReadyEndpoint
 
@@ -18,9 +19,13 @@ class ReadyEndpoints:
 
     def __init__(self) -> None:
         self._kept: OrderedDict[str, tuple[str, ReadyEndpoint]] = OrderedDict()
+        self._settings: object = None
 
     def get(self, versions: Mapping[str, str], *, using: str) -> dict[str, ReadyEndpoint]:
         """Return these endpoints, ready, at these versions; an empty version is read anew."""
+        if self._settings is not conf.configured():
+            self._settings = conf.configured()
+            self._kept.clear()  # what follows from the settings is kept with them
         found: dict[str, ReadyEndpoint] = {}
         for endpoint_id, version in versions.items():
             kept = self._kept.get(endpoint_id)

@@ -6,7 +6,8 @@ endpoint that was down for a day is probed before its backlog comes, and one tha
 Endpoints whose last attempt timed out hold at most half of all places together.
 
 Of an endpoint that answers quickly more is leased than begun: what it will have answered within :data:`AHEAD_SECONDS`,
-so that a batch does not end after a handful of requests because no more may be in flight at once.
+so that a batch does not end after a handful of requests because no more may be in flight at once; of all endpoints
+together no more than a quarter of the places, which it does not take.
 
 Rate limits are one for all workers: a point in time from which on the endpoint is free (the generic cell rate
 algorithm, ITU-T I.371). Each send moves it on by the time between two sends; a point further back than
@@ -29,6 +30,7 @@ AHEAD_SECONDS = 0.1
 """For how long a worker leases ahead of what an endpoint may have in flight."""
 
 _MOST_AHEAD = 8
+_FAR = timedelta(seconds=10)
 _REMEMBERED = 10_000
 
 
@@ -56,12 +58,14 @@ class Shares:
         self._first = min(max(first, 1), self._limit)
         self._shares: dict[str, _Share] = {}
         self._busy: set[str] = set()
+        self._held = 0
         self._slow: set[str] = set()
 
     def hold(self, endpoint_id: str, change: int = 1) -> None:
         """Note that so many more deliveries of the endpoint are leased and not begun; -1 that one is so no longer."""
         share = self._share(endpoint_id)
         share.held += change
+        self._held += change
         self._note(endpoint_id, share)
 
     def began(self, endpoint_id: str) -> None:
@@ -120,24 +124,33 @@ class Shares:
         ``due`` says how many each has, in the order in which they are to come.
         """
         rooms = {endpoint_id: min(count, self.room(endpoint_id)) for endpoint_id, count in due.items()}
-        slow_room = self._slow_room()
+        slow_room, ahead_room = self._slow_room(), self._places // 4 - self._held
         allotted: Counter[str] = Counter()
         while limit > 0 and rooms:
             for endpoint_id in list(rooms):
                 is_slow = endpoint_id in self._slow
                 if limit <= 0:
                     break
-                if rooms[endpoint_id] <= 0 or (is_slow and slow_room <= 0):
+                is_ahead = allotted[endpoint_id] >= self._places_of(endpoint_id)
+                if rooms[endpoint_id] <= 0 or (is_slow and slow_room <= 0) or (is_ahead and ahead_room <= 0):
                     del rooms[endpoint_id]
                     continue
+                ahead_room -= is_ahead
                 rooms[endpoint_id] -= 1
                 slow_room -= is_slow
                 allotted[endpoint_id] += 1
                 limit -= 1
         return dict(allotted)
 
+    def _places_of(self, endpoint_id: str) -> int:
+        """Return how many of the endpoint could begin now."""
+        share = self._shares.get(endpoint_id)
+        return self._first if share is None else max(int(share.most) - share.in_flight - share.held, 0)
+
     def _slow_room(self) -> int:
-        return self._places // 2 - sum(self._shares[endpoint_id].in_flight for endpoint_id in self._busy & self._slow)
+        return max(self._places // 2, 1) - sum(
+            self._shares[endpoint_id].in_flight for endpoint_id in self._busy & self._slow
+        )
 
     def _note(self, endpoint_id: str, share: _Share) -> None:
         if share.in_flight or share.held:
@@ -172,5 +185,10 @@ def reserve(next_free_at: datetime, sends: int, *, per_second: int, now: datetim
     return _caught_up(next_free_at, now) + timedelta(seconds=sends / per_second)
 
 
+def is_free(next_free_at: datetime, now: datetime) -> bool:
+    """Return whether a rate limit allows a send; a point further ahead than any reservation is another clock's."""
+    return not now < next_free_at < now + _FAR
+
+
 def _caught_up(next_free_at: datetime, now: datetime) -> datetime:
-    return max(next_free_at, now - timedelta(seconds=CREDIT_SECONDS))
+    return now if next_free_at >= now + _FAR else max(next_free_at, now - timedelta(seconds=CREDIT_SECONDS))

@@ -112,13 +112,13 @@ class CurlTransport:
 
     def stop(self) -> None:
         """Begin no new request from now on: what was submitted but not begun comes back as ``not_sent``."""
-        self._is_stopped = True
-        self._resolver.close()
-        self._begin_waiting()
+        self._is_stopped = True  # the rest is done where the thread is, not where a signal met it
+        self.wake()
 
     def close(self) -> None:
         """Close all connections and threads. Nothing may be in flight."""
-        self.stop()
+        self._is_stopped = True
+        self._resolver.close()
         for easy, job in self._sending.items():
             self._multiplexer.remove(easy)
             if job.transfer is not None:
@@ -128,6 +128,8 @@ class CurlTransport:
 
     def _turn(self, timeout: float) -> None:
         """Wait until something can be done, and do it."""
+        if self._is_stopped:
+            self._resolver.close()
         while self._deadlines and self._deadlines[0][1] not in self._resolving:
             heapq.heappop(self._deadlines)
         if self._deadlines:

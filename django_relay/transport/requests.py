@@ -103,7 +103,10 @@ class RequestsTransport:
         if self._is_stopped:
             return _not_begun(request, "not_sent", "The worker was told to stop.")
         started_at, began = datetime.now(tz=UTC), time.monotonic()
-        guard = self._watchdog.guard(request.timeout_seconds)
+        try:
+            guard = self._watchdog.guard(request.timeout_seconds)
+        except RuntimeError:  # the system gives no more threads
+            return _not_begun(request, "local_error", "No thread could be started.")
         exchange: Exchange | None = None
         kind = error = ""
         try:

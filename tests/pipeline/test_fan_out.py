@@ -329,6 +329,13 @@ class TestBounds:
             seen.append(sum("event_types" in query["sql"] for query in queries))
         assert seen == ([1, 0] if backend == "postgres" else [1, 1])
 
+    def test_a_spoilt_event_holds_up_no_other(self):
+        make_endpoint(filters={"a": ["b"]})
+        spoilt, good = make_event(), make_event(attributes={"a": "b"})
+        Event.objects.filter(pk=spoilt.pk).update(attributes="abc")
+        assert fan_out.expand(100, now=timezone.now(), using=USING) == 2
+        assert [delivery.event for delivery in Delivery.objects.all()] == [good]
+
     def test_a_spoilt_endpoint_holds_up_no_other(self, caplog):
         good, spoilt = make_endpoint(), make_endpoint()
         Endpoint.objects.filter(pk=spoilt.pk).update(event_types=5)

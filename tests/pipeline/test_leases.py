@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import connection, connections, transaction
 from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
@@ -420,11 +420,11 @@ class TestPace:
         for _ in range(3):
             make_delivery(endpoint=endpoint, next_attempt_at=now)
         found = take(50, gates(), now)
-        assert (len(found.leases), found.is_paced) == (1, True)
+        assert (len(found.leases), found.goes_on) == (1, True)
         waiting = Delivery.objects.filter(lease_token=None)
         assert list(waiting.values_list("attempt_count", "next_attempt_at")) == [(0, now)] * 2
         assert take(50, gates(), now + 0.999 * SECOND).leases == []
-        assert take(50, gates(), now + 0.999 * SECOND).is_paced
+        assert take(50, gates(), now + 0.999 * SECOND).goes_on
         assert len(take(50, gates(), now + SECOND).leases) == 1
 
     def test_a_rest_earns_no_burst(self):
@@ -445,6 +445,30 @@ class TestPace:
         assert Delivery.objects.get(pk=other.pk).lease_token
         Endpoint.objects.filter(pk=endpoint.pk).update(rate_limit=0)
         assert len(take(5, its, now).leases) == 5
+
+    @pytest.mark.django_db(transaction=True)
+    def test_a_host_that_holds_the_endpoint_holds_up_no_claim(self, backend):
+        if backend != "postgres":
+            pytest.skip("SQLite has one writer")
+        delivery = make_delivery(endpoint=make_endpoint(rate_limit=5))
+        other = connections.create_connection("default")
+        try:
+            with other.cursor() as cursor:
+                cursor.execute("BEGIN")
+                cursor.execute("SELECT 1 FROM django_relay_endpoint FOR UPDATE")
+                with connection.cursor() as ours:
+                    ours.execute("SET lock_timeout = '2s'")
+                assert claimed(claim()) == [delivery]
+        finally:
+            other.close()
+
+    def test_a_pace_that_another_clock_wrote_is_not_waited_for(self):
+        now, endpoint = timezone.now(), make_endpoint(rate_limit=5)
+        EndpointPace.objects.create(endpoint=endpoint, next_free_at=now + timedelta(hours=5))
+        for _ in range(3):
+            make_delivery(endpoint=endpoint, next_attempt_at=now)
+        assert len(take(2, gates(), now).leases) == 1
+        assert EndpointPace.objects.get().next_free_at == now + timedelta(seconds=0.2)
 
     def test_without_a_limit_nothing_is_reserved(self):
         make_delivery()

@@ -2,6 +2,8 @@ import base64
 import json
 import logging
 import time
+import uuid
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -14,7 +16,7 @@ from django.utils import timezone
 
 from django_relay import exceptions, fields
 from django_relay.models import Attempt, Delivery, DLQEntry, Endpoint, Event, SigningSecret
-from django_relay.pipeline import attempts, dlq, rhythm, worker
+from django_relay.pipeline import attempts, dlq, in_hand, leases, rhythm, worker
 from django_relay.testing import FakeTransport, deliver_pending
 from tests.factories import INVOICE, USING, make_delivery, make_endpoint, make_event
 from tests.people import ALICE, CHARLIE
@@ -113,7 +115,7 @@ class TestRunOnce:
             def completed(self, timeout):
                 return super().completed(timeout) if len(self.requests) < 4 else []
 
-        monkeypatch.setattr(worker, "_HELD_SECONDS", 0)
+        monkeypatch.setattr(in_hand, "HELD_SECONDS", 0)
         endpoint = make_endpoint()
         for _ in range(30):
             make_delivery(endpoint=endpoint)
@@ -122,7 +124,7 @@ class TestRunOnce:
         for _ in range(4):
             it.run_once()
         assert it.in_flight == Delivery.objects.leased().count() > 0
-        assert it._held == {}
+        assert it._in_hand.held == {}
         assert sum(Delivery.objects.values_list("attempt_count", flat=True)) == len(transport.requests) - it.in_flight
 
     def test_told_to_stop_it_begins_none_of_those_that_wait(self):
@@ -219,7 +221,7 @@ class TestOneBadApple:
         transport = FakeTransport(lambda request: -1 if request.headers["webhook-id"] == poisoned.event_id else 200)
         with make_worker(transport) as it:
             while it.run_once():
-                assert it._unsettled == []
+                assert it._in_hand.unsettled == []
         assert Delivery.objects.filter(state="delivered").count() == 3
         poisoned.refresh_from_db()
         assert poisoned.state == "pending"
@@ -391,6 +393,122 @@ class TestCuts:
             it.run(until=lambda: it.idle)
         assert len(failures) == 3
         assert [getattr(r, "event", "") for r in caplog.records].count("worker.database_failed") == 3
+
+
+class TestWhatBreaksMeanwhile:
+    """Whatever fails between a claim and its settlement costs nobody else's outcome, place or lease."""
+
+    def test_a_clock_that_fails_while_held_leases_begin(self):
+        class Clock:
+            fails = False
+
+            def __call__(self):
+                if self.fails:
+                    raise OperationalError("the server closed the connection")
+                return timezone.now()
+
+        clock, endpoint = Clock(), make_endpoint()
+        for _ in range(30):
+            make_delivery(endpoint=endpoint)
+        transport = FakeTransport()
+        with worker.Worker(using=USING, transport=transport, clock=clock) as it:
+            it.run_once()
+            it._look(worker.Turn())
+            assert it._in_hand.held
+            clock.fails = True
+            with pytest.raises(OperationalError):
+                it.run_once()
+            clock.fails = False
+            while it.run_once():
+                pass
+        assert Attempt.objects.count() == len(transport.requests) == 30
+        assert Delivery.objects.filter(state="delivered", attempt_count=1).count() == 30
+
+    @pytest.mark.parametrize("accepts", [True, False])
+    def test_a_transport_that_raises(self, accepts):
+        class Raising(FakeTransport):
+            def submit(self, request):
+                if len(self.requests) == 3 and not raised:
+                    raised.append(True)
+                    if accepts:
+                        super().submit(request)
+                    raise RuntimeError("out of luck")
+                super().submit(request)
+
+        raised = []
+        for _ in range(10):
+            make_delivery()
+        it = make_worker(Raising())
+        with pytest.raises(RuntimeError):
+            it.run_once()
+        it.finish()
+        sent = 4 if accepts else 3
+        assert Attempt.objects.count() == Delivery.objects.filter(state="delivered").count() == sent
+        assert not Delivery.objects.leased().exists()
+        while it.run_once():
+            pass
+        assert set(Delivery.objects.values_list("state", "attempt_count")) == {("delivered", 1)}
+
+    def test_a_worker_with_one_place_tries_again_after_a_time_out(self):
+        endpoint = make_endpoint(retry_schedule=[1, 1])
+        make_event()
+
+        class Hangs(FakeTransport):
+            def completed(self, timeout):
+                found = super().completed(timeout)
+                return [replace(o, status_code=None, error_kind="timeout") for o in found] if not tried else found
+
+        tried, now = [], timezone.now()
+        with relay(MAX_IN_FLIGHT=1), make_worker(Hangs()) as it:
+            it.clock = lambda: now
+            it.run_once()
+            tried.append(True)
+            now += timedelta(minutes=1)
+            it.run_once()
+        assert Delivery.objects.get(endpoint=endpoint).state == "delivered"
+
+    def test_a_lost_lease_is_recorded_even_where_its_endpoint_has_no_place(self):
+        endpoint, now = make_endpoint(), timezone.now()
+        for _ in range(3):
+            make_delivery(endpoint=endpoint)
+        leases.claim(3, now=now - timedelta(minutes=5), using=USING)
+        Delivery.objects.update(lease_token=uuid.uuid4(), leased_at=now, leased_until=now)
+        with make_worker(now=now + timedelta(seconds=1)) as it:
+            it.run_once()
+            it.stop()
+        assert (
+            Attempt.objects.filter(error_kind="unknown").count() == Delivery.objects.filter(attempt_count=1).count() > 0
+        )
+        assert Attempt.objects.exclude(error_kind="unknown").count() == 0
+
+    def test_a_410_is_not_forgotten_when_health_cannot_be_written(self, monkeypatch):
+        delivery = make_delivery()
+        keep, fails = worker.health.keep, [OperationalError("not now")]
+
+        def failing(*args, **kwargs):
+            if fails:
+                raise fails.pop()
+            return keep(*args, **kwargs)
+
+        monkeypatch.setattr(worker.health, "keep", failing)
+        with make_worker(FakeTransport(410)) as it:
+            with pytest.raises(OperationalError):
+                it.run_once()
+            it.run_once()
+        delivery.endpoint.refresh_from_db()
+        assert (delivery.endpoint.enabled, delivery.endpoint.disabled_reason) == (False, "gone")
+
+    def test_an_outcome_that_cannot_be_written_at_all_holds_up_no_other(self, caplog):
+        class Odd(FakeTransport):
+            def completed(self, timeout):
+                found = super().completed(timeout)
+                return [replace(found[0], remote_address="\ud800"), *found[1:]] if found else []
+
+        for _ in range(4):
+            make_delivery()
+        with make_worker(Odd()) as it:
+            it.run_once()
+        assert Delivery.objects.filter(state="delivered").count() == 3
 
 
 class TestIdle:
