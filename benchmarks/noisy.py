@@ -23,8 +23,11 @@ EACH = 50
 PER_HANGING = 100
 RATE = 100
 _OPEN = """
-SELECT coalesce(max(extract(epoch FROM clock_timestamp() - xact_start)), 0) FROM pg_stat_activity
+SELECT extract(epoch FROM clock_timestamp() - xact_start), concat_ws(' ', application_name, state, left(query, 80))
+FROM pg_stat_activity
 WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()
+    AND xact_start IS NOT NULL
+ORDER BY xact_start LIMIT 1
 """
 
 
@@ -59,7 +62,7 @@ def measure(stage: Stage, hanging: int, deadline: float, backlog: int) -> Row:
             work.fill(bad, hanging * PER_HANGING)
             wait_until(stage.receiver.held, 20, "receivers hang")
         emitter = start_emitter(stage, phases, good)
-        held, oldest = _watch(stage, emitter.is_running)
+        held, oldest, whose = _watch(stage, emitter.is_running)
         _warm, committed = map(json.loads, emitter.output(60).splitlines())
         gave_up = _wait(stage, deadline)
         at = arrivals(stage)
@@ -77,6 +80,7 @@ def measure(stage: Stage, hanging: int, deadline: float, backlog: int) -> Row:
         "never": sum(event not in at for event, _since in committed),
         "per_s": arrived / took,
         "oldest_transaction_ms": oldest * 1e3,
+        "whose": whose[:30],
     }
 
 
@@ -87,18 +91,18 @@ def _wait(stage: Stage, deadline: float) -> float:
     return time.monotonic()
 
 
-def _watch(stage: Stage, goes_on) -> tuple[float, float]:
-    """Return how many requests hung on average, and the age of the oldest transaction seen while any did."""
-    held, oldest = [], 0.0
+def _watch(stage: Stage, goes_on) -> tuple[float, float, str]:
+    """Return how many requests hung on average, and the oldest transaction seen while any did: its age, and whose."""
+    held, oldest, whose = [], 0.0, ""
     while goes_on():
         held.append(stage.receiver.held())
         with connection.cursor() as cursor:
             cursor.execute(_OPEN)
-            age = float(cursor.fetchone()[0])
-        if held[-1] and stage.receiver.held():
-            oldest = max(oldest, age)
+            found = cursor.fetchone() or (0, "")
+        if held[-1] and stage.receiver.held() and found[0] > oldest:
+            oldest, whose = float(found[0]), found[1]
         time.sleep(0.05)
-    return sum(held) / max(len(held), 1), oldest
+    return sum(held) / max(len(held), 1), oldest, whose
 
 
 def _assert_genuine(stage: Stage, secrets: dict[str, str]) -> None:
