@@ -301,4 +301,8 @@ class Worker:
     def _wait_for_database(self, error: Exception) -> None:
         logger.error("The database failed; trying again: %s", error, extra={"event": "worker.database_failed"})
         connections[self.using].close()
-        time.sleep(_DATABASE_PAUSE_SECONDS)
+        ends_at = time.monotonic() + _DATABASE_PAUSE_SECONDS
+        while self.in_flight and time.monotonic() < ends_at:
+            # A transport that is driven by this thread would else take an answer that is there for one that is late.
+            self._in_hand.take(self.transport.completed(max(ends_at - time.monotonic(), 0.0)))
+        time.sleep(max(ends_at - time.monotonic(), 0.0))

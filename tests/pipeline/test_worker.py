@@ -449,6 +449,17 @@ class TestWhatBreaksMeanwhile:
             pass
         assert set(Delivery.objects.values_list("state", "attempt_count")) == {("delivered", 1)}
 
+    def test_answers_are_taken_while_the_database_is_waited_for(self, monkeypatch):
+        monkeypatch.setattr(worker, "_DATABASE_PAUSE_SECONDS", 0.05)
+        monkeypatch.setattr(worker.connections[USING], "close", lambda: None)  # the test's own transaction is open
+        make_delivery()
+        with make_worker() as it:
+            it._look(worker.Turn())
+            assert it.in_flight == 1
+            it._wait_for_database(OperationalError("the server closed the connection"))
+            assert (it.in_flight, len(it._in_hand.unsettled)) == (0, 1)
+        assert Delivery.objects.get().state == "delivered"
+
     def test_a_worker_with_one_place_tries_again_after_a_time_out(self):
         endpoint = make_endpoint(retry_schedule=[1, 1])
         make_event()
