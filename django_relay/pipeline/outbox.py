@@ -20,7 +20,7 @@ from django.utils import timezone
 from django.utils.functional import Promise
 from django.utils.module_loading import import_string
 
-from django_relay import conf, exceptions, ids
+from django_relay import conf, context, exceptions, ids
 from django_relay.catalog import lookup
 from django_relay.models import Event, PublishFailure, writing
 from django_relay.pipeline import wakeup
@@ -184,6 +184,7 @@ def _build(
         occurred_at=now if occurred_at is None else _moment(occurred_at),
         created_at=now,
         subject=_text("subject", subject),
+        origin=context.current_origin(),
     )
     if event_id is not None:
         event.id = _event_id(event_id)
