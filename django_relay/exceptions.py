@@ -16,6 +16,7 @@ is an :class:`~django_relay.transport.base.Outcome`, a value, and is never raise
     │   ├── InvalidSecret               bad_secret
     │   ├── InvalidPayload              not_serialisable, too_large, too_deep, schema_mismatch
     │   ├── InvalidEvent                bad_tenant_id, bad_key, bad_attributes, bad_event_id, …
+    │   ├── InvalidCursor               bad_cursor, bad_limit
     │   └── UnsafeURL                   scheme, malformed_url, malformed_host, address_not_public, …
     ├── UnknownEventType                unknown_event_type
     ├── DeprecatedEventType             deprecated_event_type
@@ -103,6 +104,12 @@ class InvalidEvent(InvalidInput):
     """An argument of emit() cannot be used."""
 
     code = "bad_event"
+
+
+class InvalidCursor(InvalidInput):
+    """The cursor does not belong to this list; begin again without one."""
+
+    code = "bad_cursor"
 
 
 class UnsafeURL(InvalidInput):
