@@ -16,7 +16,7 @@ def name_endpoints(apps, schema_editor) -> None:  # type: ignore[no-untyped-def]
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('django_relay', '0004_delivery_due_index'),
+        ('django_relay', '0005_access'),
     ]
 
     operations = [
