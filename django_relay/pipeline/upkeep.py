@@ -17,6 +17,7 @@ from django_relay.models import (
     EndpointHour,
     Event,
     PublishFailure,
+    Replay,
     SigningSecret,
     WorkerPresence,
     writing,
@@ -122,6 +123,13 @@ def prune_hours(*, now: datetime, using: str) -> int:
 
 
 @writing.in_transaction
+def prune_replays(*, now: datetime, using: str) -> int:
+    """Delete replays that ended as long ago as deliveries are kept; those of the DLQ may outlive theirs."""
+    old = now - timedelta(days=conf.settings.DELIVERY_RETENTION_DAYS)
+    return _delete(Replay.objects.using(using).filter(completed_at__lt=old))
+
+
+@writing.in_transaction
 def prune_presences(*, now: datetime, using: str) -> int:
     """Delete the presences of workers that vanished."""
     return _delete(WorkerPresence.objects.using(using).stale(now))
@@ -136,6 +144,7 @@ CHORES: dict[str, Callable[..., int]] = {
     "events": prune_events,
     "publish failures": prune_publish_failures,
     "endpoint hours": prune_hours,
+    "replays": prune_replays,
     "workers": prune_presences,
 }
 """Every chore by what it touches, in an order in which each frees the next."""
