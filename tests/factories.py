@@ -6,7 +6,7 @@ from django.db import DEFAULT_DB_ALIAS
 from django.utils import timezone
 
 from django_relay import emit, ids
-from django_relay.models import Application, Attempt, Delivery, DLQEntry, Endpoint, Event, EventType
+from django_relay.models import Application, Attempt, Delivery, DLQEntry, Endpoint, Event, EventType, Replay
 from django_relay.models.lease import Lease, ReadyEndpoint, Settled
 from django_relay.rules import envelopes, retries
 from django_relay.transport.base import Outcome, Request
@@ -127,6 +127,12 @@ def make_dlq_entry(delivery=None, **values):
         "failed_at": timezone.now(),
     }
     return DLQEntry.objects.create(delivery=delivery, **{**usual, **values})
+
+
+def make_replay(person=ALICE, *, kind="failed", **values):
+    """Make a replay as it is stored, without what it does."""
+    application = Application.objects.get(slug="default")
+    return Replay.objects.create(application=application, tenant_id=person.tenant_id, kind=kind, **values)
 
 
 def unknown_id(prefix):

@@ -12,11 +12,20 @@ from django_relay.models import (
     EndpointHour,
     Event,
     PublishFailure,
+    Replay,
     SigningSecret,
     WorkerPresence,
 )
 from django_relay.pipeline import dlq, leases, upkeep
-from tests.factories import USING, make_attempt, make_delivery, make_dlq_entry, make_endpoint, make_event
+from tests.factories import (
+    USING,
+    make_attempt,
+    make_delivery,
+    make_dlq_entry,
+    make_endpoint,
+    make_event,
+    make_replay,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -236,6 +245,15 @@ class TestEndpointHours:
             assert chore("endpoint hours") == 1
 
 
+class TestReplays:
+    def test_those_that_ended_long_ago_go(self):
+        make_replay(state="completed", completed_at=timezone.now() - 91 * DAY)
+        young = make_replay(state="cancelled", completed_at=timezone.now() - 89 * DAY)
+        running = make_replay(state="running", created_at=timezone.now() - 400 * DAY)
+        assert chore("replays") == 1
+        assert set(Replay.objects.all()) == {young, running}
+
+
 class TestTidy:
     def make_all_kinds(self, count):
         """Make ``count`` rows for each chore, and one that must stay beside each kind."""
@@ -251,6 +269,7 @@ class TestTidy:
         for _ in range(count):
             make_failure(created_at=long_ago)
             make_presence(seen_at=long_ago)
+            make_replay(state="completed", completed_at=long_ago)
             EndpointHour.objects.create(endpoint=make_endpoint(), hour=long_ago)
             make_attempt(make_dlq_entry(failed_at=long_ago).delivery, started_at=long_ago)
         Delivery.objects.filter(state="failed").update(created_at=long_ago, completed_at=long_ago)
