@@ -187,8 +187,8 @@ class Entries:
     def page(self, after: str, limit: int) -> tuple[list[str], str]:
         """See :class:`Matches`."""
         rows = self.rows.filter(pk__gt=after) if after else self.rows
-        found = list(rows.values_list("pk", flat=True)[:limit])
-        return found, found[-1] if len(found) == limit else ""
+        found = list(rows.values_list("pk", flat=True)[: limit + 1])
+        return found[:limit], found[limit - 1] if len(found) > limit else ""
 
     def take(self, candidates: Sequence[str]) -> list[Found]:
         """See :class:`Matches`."""
@@ -230,9 +230,12 @@ class Events:
             at = datetime.fromisoformat(moment)
             behind = models.Q(created_at__gt=at) | models.Q(created_at=at, pk__gt=key)
             rows = rows.filter(behind, created_at__gte=at)
-        found = list(rows.values_list("pk", "created_at")[:limit])
-        place = f"{found[-1][1].isoformat()}|{found[-1][0]}" if len(found) == limit else ""
-        return [key for key, _at in found], place
+        found = list(rows.values_list("pk", "created_at")[: limit + 1])
+        place = ""
+        if len(found) > limit:
+            key, at = found[limit - 1]
+            place = f"{at.isoformat()}|{key}"
+        return [key for key, _at in found[:limit]], place
 
     def take(self, candidates: Sequence[str]) -> list[Found]:
         """See :class:`Matches`."""
