@@ -19,7 +19,18 @@ from django_relay import conf
 from django_relay.models import Application, Delivery, Event
 from django_relay.models.clock import DatabaseClock
 from django_relay.models.lease import Lease, Settled
-from django_relay.pipeline import attempts, fan_out, health, in_hand, leases, notifications, rhythm, settlement, upkeep
+from django_relay.pipeline import (
+    attempts,
+    fan_out,
+    garbage,
+    health,
+    in_hand,
+    leases,
+    notifications,
+    rhythm,
+    settlement,
+    upkeep,
+)
 from django_relay.rules import pacing
 from django_relay.transport import selection
 from django_relay.transport.base import Outcome, Transport
@@ -123,7 +134,7 @@ class Worker:
             RelayConfigurationError: the signing secrets cannot be read with the configured keys.
         """
         attempts.check_keys(using=self.using)
-        with notifications.Listener(self.using, self._hear):
+        with garbage.seldom_collected(), notifications.Listener(self.using, self._hear):
             beat_at = float("-inf")
             while not self.stopping.is_set() and not until():
                 try:
