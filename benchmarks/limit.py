@@ -27,14 +27,9 @@ from django_relay import ids
 
 django.setup()  # the statements stand beside the models
 
-from django_relay.models import Attempt, due, endpoint_hour, writing  # noqa: E402
+from django_relay.models import due, endpoint_hour, writing  # noqa: E402
 from django_relay.pipeline import settlement  # noqa: E402
 
-ATTEMPT = [field.attname for field in Attempt._meta.concrete_fields]
-RECORD = (
-    f"INSERT INTO django_relay_attempt ({', '.join(ATTEMPT)}) "
-    f"{writing._recordset_of(Attempt, tuple(ATTEMPT), 'default')[0]} ON CONFLICT DO NOTHING RETURNING id"
-)
 COUNTED = {"delivered", "status_2xx", "within_25_ms"}
 
 
@@ -137,11 +132,10 @@ class Loop:
 
     def settle(self) -> None:
         now = datetime.now(UTC)
-        changes, attempts = [], []
-        for delivery, _endpoint, token, status, duration, started, shown in self.done:
-            change = {"id": delivery.hex, "lease_token": token.hex, "state": "delivered", "attempt_count": 1}
-            changes.append(change | {"last_status_code": status, "last_latency_ms": duration})
-            attempt = {"id": uuid7().hex, "delivery_id": delivery.hex, "number": 1, "trigger": "automatic"}
+        attempts = []
+        for place, (delivery, _endpoint, token, status, duration, started, shown) in enumerate(self.done):
+            attempt = {"place": place, "lease_token": token.hex, "state": "delivered"}
+            attempt |= {"id": uuid7().hex, "delivery_id": delivery.hex, "number": 1, "trigger": "automatic"}
             attempt |= {"started_at": started, "duration_ms": duration, "status_code": status, "error_kind": ""}
             attempt |= {"error": "", "request_headers": shown, "response_headers": [], "response_body": ""}
             attempts.append(attempt | {"remote_address": "127.0.0.1"})
@@ -152,8 +146,7 @@ class Loop:
             marks.append(f"(%s, %s, %s, {', '.join(counts)})")
             values += [uuid7().hex, endpoint, endpoint_hour.hour_of(now)]
         with self.database.transaction():
-            self.database.execute(settlement._WRITE, [now, now, writing.dumps(changes)]).fetchall()
-            self.database.execute(RECORD, [writing.dumps(attempts)]).fetchall()
+            self.database.execute(settlement._WRITE, [writing.dumps(attempts), now, now]).fetchall()
             self.database.execute(endpoint_hour._UPSERT.format(marks=", ".join(marks)), values)
         self.done.clear()
 

@@ -13,7 +13,7 @@ from functools import cached_property
 from django_relay import conf
 from django_relay.models.attempt import Attempt
 from django_relay.models.endpoint import MAX_TIMEOUT_SECONDS, Endpoint
-from django_relay.rules import envelopes, retries
+from django_relay.rules import envelopes, retries, signing
 from django_relay.transport.base import Outcome
 
 
@@ -56,14 +56,14 @@ class ReadyEndpoint:
         limit: int = conf.settings.MAX_RESPONSE_BYTES
         return limit
 
-    def secrets_at(self, now: datetime) -> list[str]:
-        """Return the signing secrets that are live at ``now``, newest first."""
-        return [key for expires_at, key in self._secrets if expires_at is None or expires_at > now]
+    def signers_at(self, now: datetime) -> list[signing.Signer]:
+        """Return the signing secrets that are live at ``now``, newest first, ready to sign."""
+        return [signer for expires_at, signer in self._signers if expires_at is None or expires_at > now]
 
     @cached_property
-    def _secrets(self) -> list[tuple[datetime | None, str]]:
+    def _signers(self) -> list[tuple[datetime | None, signing.Signer]]:
         rows = sorted(self.endpoint.signing_secrets.all(), key=lambda row: (row.created_at, row.pk), reverse=True)
-        return [(row.expires_at, row.key) for row in rows]
+        return [(row.expires_at, signing.Signer(row.key)) for row in rows]
 
 
 @dataclass(slots=True)

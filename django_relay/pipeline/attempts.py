@@ -47,14 +47,14 @@ def prepare(lease: Lease, *, now: datetime) -> base.Request:
     ready, event = lease.ready, lease.event
     body, content_type = envelopes.encode(event, ready.endpoint.format)
     timestamp = int(now.timestamp())
-    secrets = ready.secrets_at(now)
-    if not secrets:
+    signers = ready.signers_at(now)
+    if not signers:
         raise exceptions.DecryptionError(f"Endpoint {ready.endpoint.pk} has no live signing secret.")
     webhook_id = event.event_id
     headers = {
         "webhook-id": webhook_id,
         "webhook-timestamp": str(timestamp),
-        "webhook-signature": signing.signature_header(secrets, webhook_id=webhook_id, timestamp=timestamp, body=body),
+        "webhook-signature": signing.signature_header(signers, webhook_id=webhook_id, timestamp=timestamp, body=body),
         "webhook-attempt": str(lease.number),
         "content-type": content_type,
         "user-agent": USER_AGENT,

@@ -20,17 +20,29 @@ from django_relay.models.clock import DatabaseClock
 from django_relay.models.lease import Lease, Settled
 from django_relay.pipeline import (
     attempts,
+<<<<<<< HEAD
     erasures,
     fan_out,
+=======
+    fan_out,
+    garbage,
+>>>>>>> engine
     health,
     in_hand,
     leases,
     notifications,
+<<<<<<< HEAD
     replays,
     rhythm,
     settlement,
     upkeep,
 )  # fmt: skip
+=======
+    rhythm,
+    settlement,
+    upkeep,
+)
+>>>>>>> engine
 from django_relay.rules import pacing
 from django_relay.transport import selection
 from django_relay.transport.base import Outcome, Transport
@@ -139,7 +151,7 @@ class Worker:
             RelayConfigurationError: the signing secrets cannot be read with the configured keys.
         """
         attempts.check_keys(using=self.using)
-        with notifications.Listener(self.using, self._hear):
+        with garbage.seldom_collected(), notifications.Listener(self.using, self._hear):
             beat_at = float("-inf")
             while not self.stopping.is_set() and not until():
                 try:

@@ -19,7 +19,8 @@ from datetime import UTC, datetime
 
 FORMATS = ("standard", "raw", "cloudevents")
 
-_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+_quoted = json.encoder.encode_basestring
+"""A text as JSON has it, nothing but what must be escaped; encoding an object costs six times as much."""
 
 
 @dataclass(slots=True)
@@ -88,8 +89,8 @@ def _cloudevent(facts: Facts) -> dict[str, str]:
 
 def _splice(members: dict[str, str], payload: str) -> bytes:
     """Return the object of ``members`` with ``payload`` as its last member, "data"."""
-    head = _ENCODER.encode(members)
-    return f'{head[:-1]},"data":{payload}}}'.encode()
+    head = ",".join([f'"{name}":{_quoted(value)}' for name, value in members.items()])
+    return f'{{{head},"data":{payload}}}'.encode()
 
 
 def _timestamp(moment: datetime) -> str:

@@ -10,7 +10,7 @@ scheme   algorithm     secret               what the receiver holds
 Signed are the bytes ``{id}.{timestamp}.{body}``. Neither the id nor the timestamp may hold a full
 stop, or two different webhooks could share a signature. The key behind ``whsk_`` is seed and public
 key, 64 bytes, as libsodium has it. Decoded keys are not cached: nothing here keeps a secret longer
-than a call.
+than a call, but for the :class:`Signer` that its caller keeps.
 """
 
 import base64
@@ -98,26 +98,45 @@ def sign(secret: str, *, webhook_id: str, timestamp: int, body: bytes) -> str:
         InvalidSecret: it is no secret.
         InvalidEvent: ``bad_event_id``, the id could not be told from what follows it.
     """
-    prefix, key = _key(secret, _SECRET_PREFIXES)
-    if not _MESSAGE_ID.fullmatch(webhook_id):
-        raise exceptions.InvalidEvent("A webhook's id must be visible ASCII without a full stop.", code="bad_event_id")
-    content = _content(webhook_id, str(timestamp), body)
-    if prefix == "whsec_":
-        return "v1," + _encode(hmac.digest(key, content, "sha256"))
-    return "v1a," + _encode(_private(key).sign(content))
+    return signature_header([Signer(secret)], webhook_id=webhook_id, timestamp=timestamp, body=body)
 
 
-def signature_header(secrets: Iterable[str], *, webhook_id: str, timestamp: int, body: bytes) -> str:
+class Signer:
+    """A secret made ready to sign much: reading it costs as much as signing once.
+
+    Raises:
+        InvalidSecret: it is no secret.
+    """
+
+    def __init__(self, secret: str) -> None:
+        prefix, key = _key(secret, _SECRET_PREFIXES)
+        self._hmac = hmac.new(key, digestmod="sha256") if prefix == "whsec_" else None
+        self._private = None if prefix == "whsec_" else _private(key)
+
+    def sign(self, content: bytes) -> str:
+        """Return one entry of the ``webhook-signature`` header for what is signed, ``{id}.{timestamp}.{body}``."""
+        if self._private is not None:
+            return "v1a," + _encode(self._private.sign(content))
+        assert self._hmac is not None  # noqa: S101 - the one or the other
+        digest = self._hmac.copy()
+        digest.update(content)
+        return "v1," + _encode(digest.digest())
+
+
+def signature_header(signers: Iterable[Signer], *, webhook_id: str, timestamp: int, body: bytes) -> str:
     """Return the ``webhook-signature`` header: one entry for each live secret, separated by spaces.
 
     Raises:
-        InvalidSecret: one is no secret, or there is none: nothing is ever sent unsigned.
+        InvalidSecret: there is none: nothing is ever sent unsigned.
         InvalidEvent: ``bad_event_id``, see :func:`sign`.
     """
-    entries = [sign(secret, webhook_id=webhook_id, timestamp=timestamp, body=body) for secret in secrets]
-    if not entries:
+    if not _MESSAGE_ID.fullmatch(webhook_id):
+        raise exceptions.InvalidEvent("A webhook's id must be visible ASCII without a full stop.", code="bad_event_id")
+    content = _content(webhook_id, str(timestamp), body)
+    header = " ".join([signer.sign(content) for signer in signers])
+    if not header:
         raise exceptions.InvalidSecret("At least one secret is needed to sign.")
-    return " ".join(entries)
+    return header
 
 
 def verify(

@@ -10,6 +10,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+import pycurl
+
 from django_relay import conf
 from django_relay.transport import addresses, failures, resolver, routes
 from django_relay.transport.addresses import Target
@@ -40,11 +42,11 @@ class _Job:
     request: Request
     started_at: datetime
     began: float
+    number: int
     where: tuple[Target, Policy] | None = None
     """What its name is looked up for."""
     look_up: Answer | None = None
     """While it is waited for."""
-    number: int = 0
     transfer: Transfer | None = None
 
     @property
@@ -62,17 +64,18 @@ class CurlTransport:
         self._capacity: int = max_in_flight or conf.settings.MAX_IN_FLIGHT or CAPACITY
         self._waiting: deque[Request] = deque()
         self._resolving: dict[int, _Job] = {}
-        self._deadlines: list[tuple[float, int]] = []  # a heap; those of :attr:`_resolving`, and of some before
+        self._jobs: dict[int, _Job] = {}
+        self._deadlines: list[tuple[float, int]] = []  # a heap; those of :attr:`_jobs`, and of some before
         self._resolved: deque[_Job] = deque()
         self._sending: dict[Handle, _Job] = {}
         self._done: list[Outcome] = []
         self._in_flight = 0
         self._active = 0
         self._count = itertools.count()
-        self._transfers = Transfers(capacity=self._capacity)
         self._is_stopped = self._is_woken = False
         self._resolver = Resolver(max_threads=max(MAX_THREADS, self._capacity // 2))
         self._multiplexer = Multiplexer(max_connections=_max_connections(self._capacity))
+        self._transfers = Transfers(capacity=self._capacity, opened=self._multiplexer.forget)
 
     @property
     def capacity(self) -> int:
@@ -130,7 +133,7 @@ class CurlTransport:
         """Wait until something can be done, and do it."""
         if self._is_stopped:
             self._resolver.close()
-        while self._deadlines and self._deadlines[0][1] not in self._resolving:
+        while self._deadlines and self._deadlines[0][1] not in self._jobs:
             heapq.heappop(self._deadlines)
         if self._deadlines:
             timeout = min(timeout, self._deadlines[0][0] - time.monotonic())
@@ -145,8 +148,9 @@ class CurlTransport:
         policy: Policy | None = None
         while self._waiting and (self._is_stopped or self._active < self._capacity):
             request = self._waiting.popleft()
-            job = _Job(request, datetime.now(tz=UTC), time.monotonic())
+            job = _Job(request, datetime.now(tz=UTC), time.monotonic(), next(self._count))
             self._active += 1
+            self._set_deadline(job)
             try:
                 self._refuse_when_stopped()
                 policy = policy or routes.policy()
@@ -164,9 +168,7 @@ class CurlTransport:
         target = addresses.parse(request.url, allow_http=policy.allow_http, allowed_networks=policy.allowed_networks)
         job.where = target, policy
         job.look_up = self._resolver.look_up(target.host, target.port, tenant_id=request.tenant_id)
-        job.number = next(self._count)
         self._resolving[job.number] = job
-        heapq.heappush(self._deadlines, (job.ends_at, job.number))
         job.look_up.add_done_callback(functools.partial(self._answered, job))
 
     def _answered(self, job: _Job, _: Answer) -> None:
@@ -184,15 +186,29 @@ class CurlTransport:
         except Exception as error:  # noqa: BLE001  # whatever happens, an outcome comes back
             self._finish(job, *failures.explain(error))
 
+    def _set_deadline(self, job: _Job) -> None:
+        self._jobs[job.number] = job
+        heapq.heappush(self._deadlines, (job.ends_at, job.number))
+        if len(self._deadlines) > 4 * self._capacity:  # nearly all ended in time
+            self._deadlines = [(job.ends_at, number) for number, job in self._jobs.items()]
+            heapq.heapify(self._deadlines)
+
     def _give_up_late(self) -> None:
+        """End what is late, now that all that has come is read."""
         while self._deadlines and self._deadlines[0][0] <= time.monotonic():
-            job = self._resolving.pop(heapq.heappop(self._deadlines)[1], None)
-            if job is not None and job.look_up is not None:
+            job = self._jobs.get(heapq.heappop(self._deadlines)[1])
+            if job is None:
+                continue
+            if job.transfer is not None:
+                del self._sending[job.transfer.easy]
+                job.transfer.give_up()
+                self._end(job, pycurl.E_OPERATION_TIMEDOUT, "")
+            elif self._resolving.pop(job.number, None) is not None and job.look_up is not None:
                 self._finish(job, *failures.explain(resolver.too_late(job.look_up)))
 
     def _send(self, job: _Job, route: Route) -> None:
         job.transfer = transfer = self._transfers.take(route)
-        transfer.begin(route, job.request, timeout_seconds=job.ends_at - time.monotonic())
+        transfer.begin(route, job.request)
         self._multiplexer.add(transfer.easy)
         self._sending[transfer.easy] = job
 
@@ -209,12 +225,13 @@ class CurlTransport:
         if not transfer.is_unsent:
             self._finish(job, kind, error)
             return
-        transfer.begin_afresh(job.request, timeout_seconds=job.ends_at - time.monotonic())
+        transfer.begin_afresh(job.request)
         self._multiplexer.add(transfer.easy)
         self._sending[transfer.easy] = job
 
     def _finish(self, job: _Job, kind: str, error: str) -> None:
         self._active -= 1
+        del self._jobs[job.number]
         transfer = job.transfer
         self._done.append(
             Outcome(

@@ -75,6 +75,7 @@ class Multiplexer:
     def __init__(self, *, max_connections: int) -> None:
         self._poll: Poll = new_poll()
         self._watched: dict[int, int] = {}
+        self._kept: dict[int, int] = {}
         self._due_at: float | None = None
         self._is_closed = False
         self._wake_in, self._wake_out = os.pipe()
@@ -105,15 +106,23 @@ class Multiplexer:
             timeout = 0
         elif self._due_at is not None:
             timeout = min(timeout, self._due_at - time.monotonic())
-        for descriptor, events in self._poll.poll(max(timeout, 0), len(self._watched) + 1):
+        for descriptor, events in self._poll.poll(max(timeout, 0), len(self._watched) + len(self._kept) + 1):
             if descriptor == self._wake_in:
                 self._drain()
             # What was ready may have been closed by what came before it; its number is then not watched any more.
             elif descriptor in self._watched:
                 ready = pycurl.CSELECT_IN if events & ~_OUT else 0
                 self._multi.socket_action(descriptor, ready | (pycurl.CSELECT_OUT if events & ~_IN else 0))
+            else:
+                self.forget(descriptor)
         self._run_timer()
         return found + self._ended()
+
+    def forget(self, descriptor: int) -> None:
+        """Take note that a descriptor is, or becomes, another socket's than the one that was watched."""
+        if self._kept.pop(descriptor, None) is not None:
+            with contextlib.suppress(OSError, KeyError, ValueError):  # closed before
+                self._poll.unregister(descriptor)
 
     def wake(self) -> None:
         """Make a waiting (or the next) :meth:`turn` return at once. Safe in a signal handler and in any thread."""
@@ -159,9 +168,12 @@ class Multiplexer:
     def _watch(self, what: int, descriptor: int, *_: object) -> None:
         watched = self._watched.pop(descriptor, None)
         if what == pycurl.POLL_REMOVE:
-            with contextlib.suppress(OSError, KeyError, ValueError):  # closed before
-                self._poll.unregister(descriptor)
+            # Most serve the next request soon: to begin watching anew costs more than a rare needless event.
+            if watched is not None:
+                self._kept[descriptor] = watched
             return
+        if watched is None:
+            watched = self._kept.pop(descriptor, None)
         wanted = self._watched[descriptor] = _WANTED[what]
         if watched is None:
             self._poll.register(descriptor, wanted)

@@ -1,6 +1,7 @@
 """Easy handles that wait for their next request."""
 
 from collections import OrderedDict
+from collections.abc import Callable
 
 from django_relay.transport.kept_connections import Connections
 from django_relay.transport.routes import Route
@@ -8,10 +9,16 @@ from django_relay.transport.transfers import Transfer
 
 
 class Transfers:
-    """Handles at rest. Setting one up for the route it served last costs least."""
+    """Handles at rest. Setting one up for the route it served last costs least.
 
-    def __init__(self, *, capacity: int) -> None:
+    Args:
+        capacity: how many handles there are at most.
+        opened: called with the descriptor of each socket that one of them opens.
+    """
+
+    def __init__(self, *, capacity: int, opened: Callable[[int], None]) -> None:
         self._left = capacity
+        self._on_open = opened
         self._idle: OrderedDict[str, list[Transfer]] = OrderedDict()
         self._connections = Connections()
 
@@ -21,7 +28,7 @@ class Transfers:
         if idle is None:
             if self._left > 0 or not self._idle:
                 self._left -= 1
-                return Transfer(self._connections)
+                return Transfer(self._connections, self._on_open)
             idle = next(iter(self._idle.values()))
         transfer = idle.pop()
         if not idle:

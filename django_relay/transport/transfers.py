@@ -8,7 +8,7 @@ import contextlib
 import functools
 import re
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pycurl
 
@@ -21,6 +21,10 @@ from django_relay.transport.routes import Route
 
 # To libcurl a header without a value is one to leave out; with a semicolon it is sent, empty.
 _BLANK = re.compile(rb"\A([^:]*):[ \t]*\Z")
+_BACKSTOP_SECONDS = 600
+"""When libcurl gives a transfer up by itself. The deadline is kept by whoever drives it: libcurl looks at its clock
+before it reads, so that after a pause of our own an answer that is there would be too late."""
+_HTTP2_STATUS = re.compile(rb"HTTP/2 ([1-9][0-9]{2})(?: [^\r\n]*)?\r?\n")
 _GO_ON = 0
 _STOP = _REFUSED = -1
 _ABORT = 1
@@ -30,8 +34,9 @@ _ABORT = 1
 class Transfer:
     """An easy handle and what has come back of its present request."""
 
-    def __init__(self, connections: Connections) -> None:
+    def __init__(self, connections: Connections, opened: Callable[[int], None]) -> None:
         self._connections = connections
+        self._on_open = opened
         # Names are each handle's own: what is pinned for one request means nothing to another.
         self._share = pycurl.CurlShare()
         self._share.setopt(pycurl.SH_SHARE, pycurl.LOCK_DATA_DNS)
@@ -69,6 +74,8 @@ class Transfer:
             pycurl.SSL_VERIFYHOST: 2,
             pycurl.SSL_SESSIONID_CACHE: 0,  # its sessions are kept by host name, over tenants
             pycurl.MAXAGE_CONN: int(MAX_IDLE_SECONDS),
+            pycurl.CONNECTTIMEOUT: _BACKSTOP_SECONDS,
+            pycurl.TIMEOUT: _BACKSTOP_SECONDS,
             pycurl.OPENSOCKETFUNCTION: self._open,
             pycurl.SOCKOPTFUNCTION: self._take_over,
             pycurl.PREREQFUNCTION: self._connected,
@@ -76,8 +83,8 @@ class Transfer:
             pycurl.WRITEFUNCTION: self._take_body,
         }
 
-    def begin(self, route: Route, request: Request, *, timeout_seconds: float) -> None:
-        """Set the handle up for a request; then give it to the multiplexer.
+    def begin(self, route: Route, request: Request) -> None:
+        """Set the handle up for a request; then give it to the multiplexer, and end it when its time is over.
 
         Raises:
             UnusableHeader: if a header may not be sent.
@@ -86,7 +93,6 @@ class Transfer:
         easy = self.easy
         easy.setopt(pycurl.HTTPHEADER, _header_lines(request))
         easy.setopt(pycurl.POSTFIELDS, request.body)
-        easy.setopt(pycurl.TIMEOUT_MS, max(round(timeout_seconds * 1_000), 1))
         if self._is_fresh:
             easy.setopt(pycurl.FRESH_CONNECT, 0)
             self._is_fresh = False
@@ -98,17 +104,16 @@ class Transfer:
             easy.setopt(pycurl.PIPEWAIT, int(waits))
             self._waits = waits
 
-    def begin_afresh(self, request: Request, *, timeout_seconds: float) -> None:
+    def begin_afresh(self, request: Request) -> None:
         """Set the handle up for the same request once more, over a connection that is new."""
         self._clear(request)
-        self.easy.setopt(pycurl.TIMEOUT_MS, max(round(timeout_seconds * 1_000), 1))
         self.easy.setopt(pycurl.FRESH_CONNECT, 1)
         self._is_fresh = True
 
     def _clear(self, request: Request) -> None:
         self.is_unsent = False
         self.error: Exception | None = None
-        self.remote_address = ""
+        self.remote_address = self._reached = ""
         self._status_code: int | None = None
         self._is_final = False
         self._interim = 0
@@ -150,6 +155,16 @@ class Transfer:
         """The body's first bytes."""
         return b"".join(self._body)
 
+    def give_up(self) -> None:
+        """Take note of how far it has come, while its sockets are there; then take it back from the multiplexer."""
+        for descriptor in self._opened if not self.remote_address else ():
+            with contextlib.suppress(OSError):  # closed, or not connected
+                sock = socket.socket(fileno=descriptor)
+                try:
+                    self._reached = sock.getpeername()[0]
+                finally:
+                    sock.detach()
+
     def end(self, code: int, message: str) -> tuple[str, str]:
         """Take note of the end of the transfer; return the kind and the words of what prevented an answer, if any."""
         if self._connection is not None:
@@ -167,9 +182,10 @@ class Transfer:
             return "", ""
         phase = "ready"
         if not self.remote_address:
-            is_connected = self.easy.getinfo(pycurl.CONNECT_TIME) > 0
-            phase = "tls" if is_connected else "connect"
-            self.remote_address = self.easy.getinfo(pycurl.PRIMARY_IP) if is_connected else ""
+            if not self._reached and self.easy.getinfo(pycurl.CONNECT_TIME) > 0:
+                self._reached = self.easy.getinfo(pycurl.PRIMARY_IP)
+            phase = "tls" if self._reached else "connect"
+            self.remote_address = self._reached
         error = self.error or curl_errors.translate(code, message, number=self.easy.getinfo(pycurl.OS_ERRNO))
         return failures.explain_exchange(error, phase=phase, is_late=code == pycurl.E_OPERATION_TIMEDOUT)
 
@@ -197,6 +213,7 @@ class Transfer:
     def _take_over(self, descriptor: int, _: int) -> int:
         """Close our descriptor of the socket, now that libcurl has one of its own."""
         self._opened.append(descriptor)
+        self._on_open(descriptor)
         if self._socket is not None:
             self._socket.close()
             self._socket = None
@@ -243,7 +260,8 @@ class Transfer:
             return _STOP
         if self._status_code is None:
             try:
-                self._status_code = _status(line)
+                is_tls = self._route is not None and self._route.target.scheme == "https"
+                self._status_code = _status(line, is_tls=is_tls)
                 self._learn(is_multiplexed=line.startswith(b"HTTP/2"))
             except BadResponse as error:
                 self.error = error
@@ -297,9 +315,10 @@ _short_header = functools.lru_cache(maxsize=1_024)(responses.header)
 
 
 @functools.lru_cache(maxsize=256)
-def _status(line: bytes) -> int:
-    if line.startswith(b"HTTP/2 "):
-        return int(line[7:10])
+def _status(line: bytes, *, is_tls: bool) -> int:
+    # libcurl writes a status line for HTTP/2, which is spoken over TLS alone; elsewhere it is the receiver's.
+    if is_tls and (match := _HTTP2_STATUS.fullmatch(line)) is not None:
+        return int(match[1])
     return responses.status_line(line)[1]
 
 

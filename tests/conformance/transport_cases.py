@@ -426,6 +426,14 @@ class TransportCases(TransportFixtures):
             assert [outcome.body for outcome in outcomes] == [b"\x00\xffabc"] * 2
             assert server.connections == 1
 
+    @pytest.mark.parametrize(
+        "line", ["HTTP/2 abc", "HTTP/2 200", "HTTP/2 ", "HTTP/3 200 OK", "HTTP/1.1 abc OK", "HTTP/"]
+    )
+    def test_a_status_line_that_is_none_is_the_receivers_fault(self, transport: Transport, line: str) -> None:
+        with ScriptedServer([["send", f"{line}\r\nContent-Length: 0\r\n\r\n"]]) as server:
+            outcome = send(transport, server.url())
+        assert (outcome.status_code, outcome.error_kind) == (None, "bad_response")
+
     def test_answer_before_the_body_was_read(self, transport: Transport) -> None:
         with socket.create_server(("127.0.0.1", 0)) as listener:
 
@@ -619,6 +627,16 @@ class TransportCases(TransportFixtures):
                 assert collect(transport, 1, seconds=1)[0].error_kind == "not_sent"
             finally:
                 released.set()
+
+    def test_an_answer_that_came_in_time_is_no_time_out_though_nobody_looked(self, transport: Transport) -> None:
+        """The thread that collects may wait for its database meanwhile."""
+        with ScriptedServer([["sleep", 0.1], *OK_STEPS]) as server:
+            transport.submit(request(server.url(), timeout_seconds=0.4))
+            while not server.requests:
+                assert transport.completed(0.01) == []
+            time.sleep(0.8)
+            (outcome,) = collect(transport, 1)
+        assert (outcome.status_code, outcome.error_kind) == (200, "")
 
     def test_duration_and_start(self, transport: Transport) -> None:
         with ScriptedServer([["sleep", 0.2], *OK_STEPS]) as server:

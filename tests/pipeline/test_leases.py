@@ -14,7 +14,7 @@ from django.utils import timezone
 from django_relay import ids
 from django_relay.models import Application, Attempt, Delivery, Endpoint, EndpointPace, Event, SigningSecret, due
 from django_relay.pipeline import leases
-from django_relay.rules import pacing
+from django_relay.rules import pacing, signing
 from tests.factories import USING, make_delivery, make_endpoint
 from tests.people import ALICE, BOB, CHARLIE
 from tests.threads import together
@@ -32,6 +32,11 @@ def claimed(found):
     """Return the deliveries of leases, in their order."""
     rows = Delivery.objects.in_bulk([lease.delivery_id for lease in found])
     return [rows[lease.delivery_id] for lease in found]
+
+
+def signatures(ready, at):
+    """Return what the live secrets of an endpoint make of nothing."""
+    return [signer.sign(b"") for signer in ready.signers_at(at)]
 
 
 class TestClaim:
@@ -108,7 +113,7 @@ class TestClaim:
         with django_assert_num_queries(0):
             assert lease.event.payload
             assert lease.ready.source == "/django_relay/default"
-            assert len(lease.ready.secrets_at(timezone.now())) == 1
+            assert len(lease.ready.signers_at(timezone.now())) == 1
             assert lease.ready.headers == {}
 
     @pytest.mark.django_db(transaction=True)
@@ -360,7 +365,7 @@ class TestReadyEndpoints:
             make_delivery(endpoint=endpoint)
             (lease,) = take(1, its).leases
             ready = lease.ready
-            seen.append((ready.endpoint.url, ready.secrets_at(timezone.now()), ready.source))
+            seen.append((ready.endpoint.url, signatures(ready, timezone.now()), ready.source))
         urls, secrets, sources = zip(*seen, strict=True)
         assert urls == (ALICE.url, *["https://new.example/hook"] * 4)
         assert secrets[0] == secrets[1] != secrets[2]
@@ -384,14 +389,14 @@ class TestReadyEndpoints:
         new = endpoint.rotate_secret(timedelta(seconds=60))
         make_delivery(endpoint=endpoint)
         (lease,) = take(1, its).leases
-        assert lease.ready.secrets_at(now) == [new, old]
-        assert lease.ready.secrets_at(now + 61 * SECOND) == [new]
+        assert signatures(lease.ready, now) == [signing.Signer(secret).sign(b"") for secret in (new, old)]
+        assert signatures(lease.ready, now + 61 * SECOND) == [signing.Signer(new).sign(b"")]
 
     def test_nothing_of_it_shows_in_a_repr(self):
         endpoint = make_endpoint(headers={"X-Key": "canary"})
         make_delivery(endpoint=endpoint)
         (lease,) = claim()
-        lease.ready.secrets_at(timezone.now())
+        lease.ready.signers_at(timezone.now())
         assert "canary" not in repr(lease) + repr(lease.ready)
         assert endpoint.secrets[0] not in repr(lease) + repr(lease.ready)
 

@@ -46,7 +46,7 @@ def sent(*secrets, webhook_id=ID, timestamp=NOW, body=BODY):
         "webhook-id": webhook_id,
         "webhook-timestamp": str(timestamp),
         "webhook-signature": signing.signature_header(
-            secrets or [OLD], webhook_id=webhook_id, timestamp=timestamp, body=body
+            map(signing.Signer, secrets or [OLD]), webhook_id=webhook_id, timestamp=timestamp, body=body
         ),
     }
 
@@ -155,7 +155,7 @@ class TestSign:
 
 class TestSignatureHeader:
     def test_it_has_one_entry_a_secret(self):
-        header = signing.signature_header([KNOWN_V1[0], KNOWN_V1A[0]], **KNOWN)
+        header = signing.signature_header(map(signing.Signer, [KNOWN_V1[0], KNOWN_V1A[0]]), **KNOWN)
         assert header == f"{KNOWN_V1[1]} {KNOWN_V1A[1]}"
 
     def test_nothing_is_sent_unsigned(self):
