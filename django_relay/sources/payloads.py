@@ -128,15 +128,17 @@ _Part = _Column | _Reading
 
 def _of_parts(parts: list[_Part]) -> Payload:
     columns = [part.field for part in parts if isinstance(part, _Column)]
+    # Of a column its attribute and encoder, of anything else its key and reader.
+    plan = [
+        (part.key, part.field.attname, model_fields.encoder(part.field))
+        if isinstance(part, _Column)
+        else (part.key, None, part.read)
+        for part in parts
+    ]
 
     def take(instance: models.Model) -> dict[str, Any]:
         values = _values(instance, columns)
-        return {
-            part.key: model_fields.encode(part.field, values[part.field.attname])
-            if isinstance(part, _Column)
-            else part.read(instance)
-            for part in parts
-        }
+        return {key: read(instance if name is None else values[name]) for key, name, read in plan}
 
     described = {
         "type": "object",
