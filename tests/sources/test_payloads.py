@@ -121,12 +121,12 @@ class TestQueries:
         with django_assert_num_queries(0):
             assert payloads.make(Book, fields=["id", "title"]).of(book) == {"id": book.pk, "title": "a"}
 
-    def test_are_one_for_expressions(self, django_assert_num_queries):
+    def test_are_at_most_one_for_expressions(self, django_assert_max_num_queries):
         book = Book.objects.create(title="a", pages=3)
         book.pages, book.lent_at, book.title = F("pages") + 1, Now(), Value("b")
         book.save()
         payload = payloads.make(Book)
-        with django_assert_num_queries(1):
+        with django_assert_max_num_queries(1):  # Django 6.0 reads them again when it saves
             data = payload.of(book)
         assert (data["pages"], data["title"]) == (4, "b")
         assert errors(payload, data) == []
