@@ -20,29 +20,18 @@ from django_relay.models.clock import DatabaseClock
 from django_relay.models.lease import Lease, Settled
 from django_relay.pipeline import (
     attempts,
-<<<<<<< HEAD
     erasures,
     fan_out,
-=======
-    fan_out,
     garbage,
->>>>>>> engine
     health,
     in_hand,
     leases,
     notifications,
-<<<<<<< HEAD
     replays,
     rhythm,
     settlement,
     upkeep,
-)  # fmt: skip
-=======
-    rhythm,
-    settlement,
-    upkeep,
 )
->>>>>>> engine
 from django_relay.rules import pacing
 from django_relay.transport import selection
 from django_relay.transport.base import Outcome, Transport
