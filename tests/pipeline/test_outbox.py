@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy
 from django_relay import aemit, deterministic_event_id, emit, emit_best_effort, emit_many, exceptions
 from django_relay.catalog import registry, sync
 from django_relay.models import Event, PublishFailure
-from django_relay.pipeline import outbox
+from django_relay.pipeline import publish_failures
 from tests.factories import INVOICE, make_application, make_event, make_event_type
 from tests.people import ALICE, BOB, CHARLIE
 from tests.pipeline.runners import RecordingRunner
@@ -321,7 +321,7 @@ class TestData:
         data = make()
         if case["expect"] == "accept":
             event = Event.objects.get(pk=emit(free, data).pk)
-            assert json.loads(event.payload) == json.loads(outbox._encode(data))
+            assert json.loads(event.payload) == json.loads(publish_failures.encode(data))
             if case["id"] != "PAY-059":
                 assert json.loads(event.payload) == data
             return
@@ -332,8 +332,8 @@ class TestData:
         assert Event.objects.count() == 0
 
     def test_escapes_are_counted_as_they_go_over_the_wire(self):
-        assert outbox._encode("\u0041" * 100_000) == '"' + "A" * 100_000 + '"'
-        assert outbox._encode("é") == '"é"'
+        assert publish_failures.encode("\u0041" * 100_000) == '"' + "A" * 100_000 + '"'
+        assert publish_failures.encode("é") == '"é"'
 
     def test_the_order_and_spelling_of_keys_survive(self, free):
         data = {"b": 1, "a": {"z": 1, "y": 2}, "B": 3}
