@@ -9,12 +9,12 @@
     changed("status", to="paid", when=is_big)  … and is_big(invoice) is true
     is_big                                     something changed, and is_big(invoice) is true
 
-In settings, where nothing of this can be imported, ``{"field": "status", "to": "paid"}`` says the first, and a dotted path
-names a predicate.
+In settings, where nothing of this can be imported, ``{"field": "status", "to": "paid"}`` says the second, and a dotted
+path names a predicate.
 
-A row that comes into being has changed nothing: its ``created`` says what it is. Where the value before is not known (the
-field was deferred, the instance was made by hand), a field that was written counts as changed, but not as changed *from*
-something.
+A row that comes into being has changed nothing: its ``created`` says what it is. Where the value before is not known
+(the field was deferred, the instance was made by hand), a field that was written counts as changed, but not as changed
+*from* something.
 """
 
 from collections.abc import Callable, Mapping

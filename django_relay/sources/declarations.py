@@ -1,7 +1,8 @@
 """Declarations: which changes of a model become which events, checked and ready for use.
 
 :func:`make` reads what ``emits`` and ``register`` were told. Which declarations a change concerns is asked of
-:func:`concerning`: those of the row's class, of its abstract bases, of what it is a proxy of and of its parents' tables.
+:func:`concerning`: those of the row's class, of its abstract bases, of what it is a proxy of and of its parents'
+tables.
 """
 
 from collections.abc import Iterable, Mapping
@@ -115,7 +116,7 @@ def concerning(model: type[models.Model]) -> tuple[Declaration, ...]:
     return found
 
 
-def make(
+def make(  # noqa: PLR0913 - all keyword-only, as many as there are to say
     model: type[models.Model],
     prefix: str | None = None,
     *,
@@ -146,7 +147,8 @@ def make(
         raise exceptions.InvalidDeclaration(f"{message} Subscribe to relay.* instead.", code="own_model")
     try:
         data = payloads.make(model, serializer=serializer, payload=payload, fields=fields, exclude=exclude)
-        attributes, many = _watched(model, updated, data)
+        is_default = not (serializer or payload or fields is not None)
+        attributes, many = _watched(model, updated, data, is_default=is_default)
         declaration = Declaration(
             model=model,
             place=place,
@@ -197,14 +199,15 @@ def _names(model: type[models.Model], prefix: str | None, **kinds: object) -> di
 
 
 def _watched(
-    model: type[models.Model], updated: object, payload: payloads.Payload
+    model: type[models.Model], updated: object, payload: payloads.Payload, *, is_default: bool
 ) -> tuple[frozenset[str], frozenset[str]]:
     """Return the attributes and the many-to-many fields whose change counts."""
     if isinstance(updated, bool | str):
         own = [field for field in model._meta.concrete_fields if _counts(field)]
         if payload.field_names is not None:
             own = [field for field in own if field.name in payload.field_names]
-        many = [field.name for field in model._meta.many_to_many]
+        keys = (payload.schema() or {}).get("properties", {})
+        many = [field.name for field in model._meta.many_to_many if is_default or field.name in keys]
         return frozenset(field.attname for field in own), frozenset(many)
     if not isinstance(updated, Iterable):
         raise exceptions.InvalidDeclaration(f"updated must be True, or a list of fields, not {updated!r}.")
@@ -224,9 +227,7 @@ def _counts(field: "models.Field[Any, Any]") -> bool:
     return not generated and not model_fields.is_secret(field)
 
 
-def _transitions(
-    model: type[models.Model], events: Mapping[str, object]
-) -> dict[str, tuple[Condition, str | None]]:
+def _transitions(model: type[models.Model], events: Mapping[str, object]) -> dict[str, tuple[Condition, str | None]]:
     if not isinstance(events, Mapping):
         raise exceptions.InvalidDeclaration("events must map names of event types to conditions.")
     found: dict[str, tuple[Condition, str | None]] = {}

@@ -1,8 +1,8 @@
 """What a transaction has done so far, remembered for exactly as long as the database remembers it.
 
 Each note hangs on the transaction as an ``on_commit`` callback. Django drops a savepoint's callbacks when it is rolled
-back, and all of them when the transaction is: so a note is there if, and only if, the writes made beside it are. What is
-newer goes before what is older, and when the newer is dropped the older counts again, as in the database.
+back, and all of them when the transaction is: so a note is there if, and only if, the writes made beside it are. What
+is newer goes before what is older, and when the newer is dropped the older counts again, as in the database.
 
 A note is ``pending`` while its transaction is open, then *kept* (committed) or gone. Django calls callbacks one by one
 after the commit; while it does so, notes that it has not come to yet count as kept.
@@ -35,10 +35,6 @@ class Note:
     def __call__(self) -> None:
         """Learn that the transaction was committed."""
         self.is_kept = True
-
-    @property
-    def __qualname__(self) -> str:  # Django's log of callbacks names them by it
-        return type(self).__name__
 
     def counts(self) -> bool:
         """Return whether what it notes is in the database, as this thread's connection sees it."""
@@ -92,6 +88,11 @@ def read(using: str, key: Key) -> Any:
     if note is None or note.scope is None or note.scope != _scope(connection):
         return None
     return note.value
+
+
+def keys(using: str) -> list[Any]:
+    """Return the keys of all that the open transaction has noted."""
+    return list(_index(using).newest) if connections[using].run_on_commit else []
 
 
 def _index(using: str) -> _Index:

@@ -1,11 +1,11 @@
 """What a row held when it was loaded or last saved: the "before" of a change, without a query.
 
 Declared models remember it beside Django's own state of an instance. It costs a reference where nothing that was loaded
-can be changed in place; lists, dicts and the like are copied. What a roll-back undoes is undone here too: an instance that
-was saved in it has the state it had before.
+can be changed in place; lists, dicts and the like are copied. What a roll-back undoes is undone here too: an instance
+that was saved in it has the state it had before.
 
-What is not known is left out: deferred fields until they are loaded, all fields of an instance that was made by hand and
-never saved, and of one that was given another primary key.
+What is not known is left out: deferred fields until they are loaded, all fields of an instance that was made by hand
+and never saved, and of one that was given another primary key.
 """
 
 import copy

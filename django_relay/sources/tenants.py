@@ -3,13 +3,13 @@
 =============================================  ========================================================================
 ``"customer_id"``, ``"order__customer_id"``    a field of the row, or a path over relations to one (a relation that is
                                                not loaded costs a query); a relation itself stands for its id
-``callable``, ``"billing.tenants.of_invoice"``  what it returns for the row (a dotted path has a dot, a field's has none)
+a callable, ``"billing.tenants.of_invoice"``   what it returns for the row (a dotted path has a dot, a field's none)
 ``constant("acme")``                           always this tenant
 ``""``                                         the global tenant
 =============================================  ========================================================================
 
-``with tenant("acme"):`` goes before all of them. Ids that are no text become text. Where none is found (``None``, or the
-empty text of a field), the event is not stored but kept as a publish failure, unless the declaration says
+``with tenant("acme"):`` goes before all of them. Ids that are no text become text. Where none is found (``None``, or
+the empty text of a field), the event is not stored but kept as a publish failure, unless the declaration says
 ``tenant_if_none``: another tenant, or ``""`` for the global one.
 """
 
