@@ -116,11 +116,31 @@ def concerning(model: type[models.Model]) -> tuple[Declaration, ...]:
     return found
 
 
-def make(  # noqa: PLR0913 - all keyword-only, as many as there are to say
+def make(model: type[models.Model], *, place: str, **said: Any) -> Declaration:
+    """Return a declaration for one model; what is said are the arguments of ``model_signals.register``.
+
+    Raises:
+        InvalidDeclaration: something in it cannot be; the message says what would.
+        TypeError: an argument is none that there is.
+    """
+    label = model._meta.label
+    if model._meta.app_label == APP_LABEL:
+        message = f"{label} is django_relay's own: its changes would make events, and these changes again."
+        raise exceptions.InvalidDeclaration(f"{message} Subscribe to relay.* instead.", code="own_model")
+    try:
+        declaration = _make(model, place, **said)
+        _check(declaration)
+    except exceptions.InvalidDeclaration as error:
+        message = str(error) if str(error).startswith(label) else f"{label}: {error}"
+        raise exceptions.InvalidDeclaration(message) from error
+    return declaration
+
+
+def _make(  # noqa: PLR0913 - all keyword-only, as many as there are to say
     model: type[models.Model],
-    prefix: str | None = None,
-    *,
     place: str,
+    *,
+    prefix: str | None = None,
     tenant: object = None,
     tenant_if_none: str | None = None,
     serializer: object = None,
@@ -136,51 +156,35 @@ def make(  # noqa: PLR0913 - all keyword-only, as many as there are to say
     coalesce: bool = True,
     application: str = "default",
 ) -> Declaration:
-    """Return a declaration for one model; the arguments are those of ``model_signals.register``.
-
-    Raises:
-        InvalidDeclaration: something in it cannot be; the message says what would.
-    """
-    label = model._meta.label
-    if model._meta.app_label == APP_LABEL:
-        message = f"{label} is django_relay's own: its changes would make events, and these changes again."
-        raise exceptions.InvalidDeclaration(f"{message} Subscribe to relay.* instead.", code="own_model")
-    try:
-        data = payloads.make(model, serializer=serializer, payload=payload, fields=fields, exclude=exclude)
-        is_default = not (serializer or payload or fields is not None)
-        attributes, many = _watched(model, updated, data, is_default=is_default)
-        declaration = Declaration(
-            model=model,
-            place=place,
-            application=application,
-            payload=data,
-            tenant=tenants.make(model, tenant, if_none=tenant_if_none),
-            names=_names(model, prefix, created=created, updated=updated, deleted=deleted),
-            watched=attributes,
-            many=many,
-            transitions=_transitions(model, events or {}),
-            when=None if when is None else conditions.predicate(when),
-            unchanged=unchanged,
-            coalesce=coalesce,
-        )
-    except exceptions.InvalidDeclaration as error:
-        message = str(error) if str(error).startswith(label) else f"{label}: {error}"
-        raise exceptions.InvalidDeclaration(message) from error
-    _check(declaration)
-    return declaration
+    is_default = not (serializer or payload or fields is not None)
+    data = payloads.make(model, serializer=serializer, payload=payload, fields=fields, exclude=exclude)
+    attributes, many = _watched(model, updated, data, is_default=is_default)
+    return Declaration(
+        model=model,
+        place=place,
+        application=application,
+        payload=data,
+        tenant=tenants.make(model, tenant, if_none=tenant_if_none),
+        names=_names(model, prefix, created=created, updated=updated, deleted=deleted),
+        watched=attributes,
+        many=many,
+        transitions=_transitions(model, events or {}),
+        when=None if when is None else conditions.predicate(when),
+        unchanged=unchanged,
+        coalesce=coalesce,
+    )
 
 
 def _check(declaration: Declaration) -> None:
-    label = declaration.model._meta.label
     if not declaration.names and not declaration.transitions:
         raise exceptions.InvalidDeclaration(
-            f"{label}: nothing is declared. Say created=True, updated=True, deleted=True or events={{…}}."
+            "nothing is declared. Say created=True, updated=True, deleted=True or events={…}."
         )
     schema = declaration.payload.schema()
     taken = set(OURS) & set(schema.get("properties", ()) if schema else ())
     if taken and (UPDATED in declaration.names or declaration.transitions):
         raise exceptions.InvalidDeclaration(
-            f"{label}: the payload has {', '.join(sorted(taken))}, which updates carry for what has changed. "
+            f"the payload has {', '.join(sorted(taken))}, which updates carry for what has changed. "
             "Call it otherwise, or leave it out with exclude=."
         )
 

@@ -92,7 +92,9 @@ def read(using: str, key: Key) -> Any:
 
 def keys(using: str) -> list[Any]:
     """Return the keys of all that the open transaction has noted."""
-    return list(_index(using).newest) if connections[using].run_on_commit else []
+    connection = connections[using]
+    scope = _scope(connection) if connection.run_on_commit else None
+    return [] if scope is None else [key for key, note in _index(using).newest.items() if note.scope == scope]
 
 
 def _index(using: str) -> _Index:

@@ -18,26 +18,26 @@ its event are one. It counts for subclasses and proxies too, once.
 ``loaddata`` (``raw=True``) and what is written under ``suppressed()`` makes no events.
 """
 
-import functools
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from django.apps import apps
-from django.db import connections, models, router, transaction
-from django.db.models.signals import class_prepared, post_save, pre_delete
+from django.core.checks import CheckMessage, Error, Warning  # noqa: A004 - Django's own name
+from django.db import connections, models, router
+from django.db.models.signals import class_prepared
 
-from django_relay import conf, context, exceptions
+from django_relay import conf, exceptions
 from django_relay.catalog import registry
 from django_relay.catalog.registry import Fault, WebhookDefinition
+from django_relay.models import Event
 from django_relay.rules import schemas, texts
-from django_relay.sources import bulk, changes, declarations, differences, hook_events, loaded, relations, unwatched
+from django_relay.sources import declarations, hook_events, receivers, relations
 from django_relay.sources.bulk import RelayQuerySet
-from django_relay.sources.changes import Change
 from django_relay.sources.conditions import changed
-from django_relay.sources.declarations import CREATED, DELETED, UPDATED, Declaration
+from django_relay.sources.declarations import Declaration
 from django_relay.sources.tenants import constant
 
 __all__ = ["RelayQuerySet", "changed", "constant", "emits", "register"]
@@ -109,12 +109,37 @@ def connect() -> None:
     waiting, _requests.waiting = _requests.waiting, []
     for request in waiting:
         _declare(request)
-    class_prepared.connect(_prepared, dispatch_uid=__name__)
+    class_prepared.connect(receivers.prepared, dispatch_uid=__name__)
 
 
 def faults() -> list[Fault]:
     """Return the declarations that cannot be used."""
     return list(_requests.faults)
+
+
+def check() -> list[CheckMessage]:
+    """Return what is wrong with declarations, and where events could not be stored beside their rows."""
+    found: list[CheckMessage] = [
+        Error(fault.message, hint=f"Declared at {fault.place}.", id="django_relay.E010") for fault in _requests.faults
+    ]
+    for declaration in declarations.everything():
+        model = declaration.model
+        apart = [
+            alias
+            for alias in connections
+            if router.allow_migrate_model(alias, model) and not router.allow_migrate_model(alias, Event)
+        ]
+        if apart:
+            message = (
+                f"{model._meta.label} is kept in {', '.join(apart)}, where the routers allow no tables of ours: an "
+                "event cannot commit with its row there, and is kept as a publish failure."
+            )
+            hint = (
+                "Let allow_migrate() of DATABASE_ROUTERS have django_relay in every database of a declared model, and "
+                "run a worker for each (relay_worker --database)."
+            )
+            found.append(Warning(message, hint=hint, id="django_relay.W012"))
+    return found
 
 
 @contextmanager
@@ -174,14 +199,14 @@ def _declare(request: _Request) -> None:
         _requests.faults.append(Fault(str(error), request.place))
         return
     except TypeError as error:
-        message = str(error).replace("make()", "a declaration")
+        message = str(error).replace("_make()", "a declaration")
         _requests.faults.append(Fault(f"{request.model}: {message}", request.place))
         return
     _add_types(made)
     for declaration in made:
         declarations.add(declaration)
         for model in _family(declaration.model):
-            _connect(model, declaration)
+            receivers.connect(model, declaration)
         relations.connect(declaration)
 
 
@@ -235,106 +260,3 @@ def _misfits(known: WebhookDefinition, definition: WebhookDefinition) -> str:
     if known.schema is None or definition.example is None:
         return ""
     return "; ".join(schemas.errors(schemas.compile(known.schema), definition.example))
-
-
-# --- what is done to a model ---
-
-
-def _connect(model: type[models.Model], declaration: Declaration) -> None:
-    post_save.connect(_saved, sender=model, dispatch_uid=__name__)
-    is_same_table = model._meta.concrete_model is declaration.model._meta.concrete_model
-    if DELETED in declaration.names and is_same_table:  # Django tells of a child's deletion by its parent's, too
-        pre_delete.connect(_deleting, sender=model, dispatch_uid=__name__)
-    _wrap(model)
-    unwatched.watch(model)
-
-
-def _prepared(sender: type[models.Model], **kwargs: Any) -> None:
-    """Do the same to what is made from declared models later."""
-    for declaration in declarations.concerning(sender):
-        _connect(sender, declaration)
-
-
-def _wrap(model: type[models.Model]) -> None:
-    if getattr(model, "django_relay_is_wrapped", False):
-        return
-    model.django_relay_is_wrapped = True  # type: ignore[attr-defined]
-    save_base, refresh = model.save_base, model.refresh_from_db
-    from_db = model.from_db.__func__  # type: ignore[attr-defined]
-
-    @functools.wraps(save_base)
-    def atomic_save_base(
-        self: models.Model,
-        raw: bool = False,
-        force_insert: Any = False,
-        force_update: bool = False,
-        using: str | None = None,
-        update_fields: Any = None,
-    ) -> None:
-        using = using or router.db_for_write(type(self), instance=self)
-        arguments = (raw, force_insert, force_update, using, update_fields)
-        if connections[using].in_atomic_block:
-            return save_base(self, *arguments)
-        with transaction.atomic(using):
-            return save_base(self, *arguments)
-
-    @functools.wraps(from_db)
-    def remembering_from_db(cls: Any, db: str | None, field_names: Any, values: Any, **kwargs: Any) -> Any:
-        instance = from_db(cls, db, field_names, values, **kwargs)
-        loaded.remember(instance, field_names, values)
-        return instance
-
-    @functools.wraps(refresh)
-    def remembering_refresh(
-        self: models.Model, using: str | None = None, fields: Any = None, *args: Any, **kwargs: Any
-    ) -> None:
-        fields = None if fields is None else list(fields)
-        refresh(self, using, fields, *args, **kwargs)
-        every = differences.fields_of(type(self))
-        loaded.refresh(self, every if fields is None else differences.attributes(type(self), fields))
-
-    model.save_base = atomic_save_base  # type: ignore[method-assign]
-    model.from_db = classmethod(remembering_from_db)  # type: ignore[method-assign,assignment,arg-type]
-    model.refresh_from_db = remembering_refresh  # type: ignore[method-assign]
-
-
-# --- what Django tells ---
-
-
-def _saved(
-    sender: type[models.Model],
-    instance: models.Model,
-    created: bool,
-    raw: bool,
-    using: str,
-    update_fields: Collection[str] | None = None,
-    **kwargs: Any,
-) -> None:
-    if raw:
-        return
-    concerned = declarations.concerning(sender)
-    if not concerned:
-        return
-    was, stored = differences.of_save(instance, is_new=created, update_fields=update_fields, using=using)
-    kind = CREATED if created else UPDATED
-    written = None if update_fields is None else differences.attributes(sender, update_fields)
-    told = [
-        Change(each, kind, stored, was, written)
-        for each in concerned
-        if (kind in each.names or each.coalesce) and (created or was or each.unchanged)
-    ]
-    changes.tell(told, using=using)
-
-
-def _deleting(sender: type[models.Model], instance: models.Model, using: str, **kwargs: Any) -> None:
-    """Tell of a deletion while the row and what belongs to it are there; Django's transaction has begun."""
-    if context.is_suppressed():
-        return
-    told = [
-        change
-        for each in declarations.concerning(sender)
-        if DELETED in each.names
-        and each.model._meta.concrete_model is sender._meta.concrete_model
-        and (change := Change(each, DELETED, instance)).key not in bulk.told_already.get()
-    ]
-    changes.tell(told, using=using)
