@@ -1,8 +1,9 @@
 """Many-to-many fields: what was added to a row's relation and removed from it, as an update of that row.
 
 A change may come from either side: ``tag.invoices.add(invoice)`` updates the invoice as ``invoice.tags.add(tag)`` does.
-The rows are read again, in one query, since no instance says what the other side holds; ``clear()`` costs one query
-more, for what is removed. Rows of a ``through`` model that are written directly are not seen: declare that model.
+The rows are read again, in one query, since no instance says what the other side holds; ``remove()`` and
+``clear()`` cost one query more, for what is there to be removed. Rows of a ``through`` model that are written directly
+are not seen: declare that model.
 """
 
 from collections import defaultdict
@@ -16,7 +17,7 @@ from django_relay.sources import changes, declarations
 from django_relay.sources.changes import Change
 from django_relay.sources.declarations import CREATED, UPDATED, Declaration
 
-_CLEARED = "django_relay_cleared"
+_REMOVED = "django_relay_removed"
 _Pairs = dict[Any, set[Any]]
 
 
@@ -40,18 +41,13 @@ def _changed(
     field = _field(sender)
     if field is None or context.is_suppressed():
         return
-    match action:
-        case "post_add" | "post_remove":
-            pairs = _pairs(instance, field, pk_set or set(), is_reverse=reverse)
-        case "pre_clear":
-            setattr(instance._state, _CLEARED, _related(sender, field, instance, using, is_reverse=reverse))
-            return
-        case "post_clear":
-            pks = instance._state.__dict__.pop(_CLEARED, set())
-            pairs = _pairs(instance, field, pks, is_reverse=reverse)
-        case _:
-            return
-    _tell(field, pairs, "added" if action == "post_add" else "removed", using)
+    if action in ("pre_remove", "pre_clear"):  # Django says what is to be removed, whether it is there or not
+        setattr(instance._state, _REMOVED, _related(sender, field, instance, pk_set, using, is_reverse=reverse))
+    elif action in ("post_remove", "post_clear"):
+        removed = instance._state.__dict__.pop(_REMOVED, set())
+        _tell(field, _pairs(instance, field, removed, is_reverse=reverse), "removed", using)
+    elif action == "post_add":
+        _tell(field, _pairs(instance, field, pk_set or set(), is_reverse=reverse), "added", using)
 
 
 def _field(through: type[models.Model]) -> Any:
@@ -75,13 +71,21 @@ def _pairs(instance: models.Model, field: Any, pks: set[Any], *, is_reverse: boo
 
 
 def _related(
-    through: type[models.Model], field: Any, instance: models.Model, using: str, *, is_reverse: bool
+    through: type[models.Model],
+    field: Any,
+    instance: models.Model,
+    pks: set[Any] | None,
+    using: str,
+    *,
+    is_reverse: bool,
 ) -> set[Any]:
-    """Return the primary keys that an instance is about to be related to no more."""
+    """Return the primary keys, of these or of all, that an instance is related to."""
     mine, others = field.m2m_field_name(), field.m2m_reverse_field_name()
     if is_reverse:
         mine, others = others, mine
     rows = through._default_manager.using(using).filter(**{mine: instance})
+    if pks is not None:
+        rows = rows.filter(**{f"{others}__in": pks})
     return set(rows.values_list(f"{others}__pk", flat=True))
 
 
