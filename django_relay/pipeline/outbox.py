@@ -177,8 +177,7 @@ def revise(event_id: str, arguments: Mapping[str, Any], *, using: str) -> bool:
     :func:`emit` raises.
     """
     row = _build(**_checked(arguments), using=using)
-    values = {name: getattr(row, name) for name in _REVISED}
-    return bool(Event.objects.using(using).pending().filter(pk=event_id).update(**values))
+    return writing.rewrite(row, _REVISED, where={"id": event_id, "status": Event.Status.PENDING}, using=using)
 
 
 def withdraw(event_ids: Iterable[str], *, using: str) -> int:

@@ -213,8 +213,9 @@ class Writes(RuleBasedStateMachine):
                 case "clear":
                     invoice.tags.clear()
                 case "reverse":
-                    for tag in tags:
-                        tag.invoices.remove(invoice)
+                    with transaction.atomic():
+                        for tag in tags:
+                            tag.invoices.remove(invoice)
                 case _:
                     getattr(invoice.tags, how)(*tags)
 
