@@ -25,6 +25,7 @@ from tests.sources.market.models import (
     Offer,
     Parcel,
     Plain,
+    Seat,
     Tag,
     Taxi,
     Truck,
@@ -541,6 +542,22 @@ class TestInheritance:
             Contract.objects.create(title="a")
             Offer.objects.create(title="b")
         assert told(events) == ["contract.created", "offer.created"]
+
+
+class TestCompositeKey:
+    def test_names_the_row_by_all_of_it(self):
+        with capture_events() as events:
+            seat = Seat.objects.create(row=1, number=2)
+            seat.guest = "Ada"
+            seat.save()
+            Seat.objects.update(guest="Bob")
+            Seat.objects.get(pk=(1, 2)).delete()
+            Seat.objects.bulk_create([Seat(row=1, number=3)])
+            Seat.objects.all().delete()
+        names = ["seat.created", "seat.updated", "seat.updated", "seat.deleted", "seat.created", "seat.deleted"]
+        assert told(events) == names
+        assert events[0].subject == "market.Seat:1,2"
+        assert [data(event)["previous"] for event in events[1:3]] == [{"guest": ""}, {"guest": "Ada"}]
 
 
 class TestRaw:

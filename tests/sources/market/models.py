@@ -112,6 +112,7 @@ class Friend(models.Model):
     friends = models.ManyToManyField("self")
 
 
+@emits("seat", tenant="", created=True, updated=True, deleted=True)
 class Seat(models.Model):
     """Two columns are its primary key."""
 
@@ -119,3 +120,5 @@ class Seat(models.Model):
     row = models.IntegerField()
     number = models.IntegerField()
     guest = models.CharField(max_length=40, default="")
+
+    objects = RelayQuerySet.as_manager()
