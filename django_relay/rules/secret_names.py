@@ -45,9 +45,10 @@ _KEYS = _set(
 
 _ABOUT_AFTER = _set(
     """
-    at on by date time until count counts type kind status state length size limit limits budget usage used version
-    enabled disabled required verified confirmed expired expires expiry expiration ttl policy strength attempts tries
-    name label last prefix masked scheme algorithm algo provider issuer holder age cost price rate
+    changed created updated issued rotated sent generated at on by date time until count counts type kind status state
+    length size limit limits budget usage used version enabled disabled required verified confirmed expired expires
+    expiry expiration ttl policy strength attempts tries name label last prefix masked scheme algorithm algo provider
+    issuer holder age cost price rate
     """
 )
 """After a secret's word: something is said of it."""
@@ -85,6 +86,8 @@ def _is_secret(words: list[str], is_number: bool) -> bool:
 def _is_about(words: list[str], place: int, width: int) -> bool:
     """Return whether the words around say that the secret itself is not here."""
     before, word, after = ["", *words][place], words[place], [*words, ""][place + width]
+    if word in ("encrypted", "hashed"):
+        return False  # what follows is the secret: ``encrypted_name``
     return (
         after in _ABOUT_AFTER
         or before in _ABOUT_BEFORE

@@ -92,11 +92,6 @@ def owner(instance: models.Model) -> str | None:
     return None if key is None else str(key)
 
 
-def nobody_in_particular(instance: models.Model) -> str:
-    """Return the global tenant, whatever the row."""
-    return ""
-
-
 def _read(name: str, target: Any) -> tuple[str, str, bool]:
     """Return the label of the model, the action (``""`` for what is no change of a row), and whether it has a ``+``."""
     _check_name(name)
@@ -140,5 +135,5 @@ def _check_name(name: Any) -> None:
 def _arguments(
     names: Mapping[str, str], model: str, is_everybodys: bool, serializers: Mapping[str, str]
 ) -> dict[str, Any]:
-    arguments: dict[str, Any] = {**names, "tenant": nobody_in_particular if is_everybodys else owner}
+    arguments: dict[str, Any] = {**names, "tenant": "" if is_everybodys else owner}
     return {**arguments, "serializer": serializers[model]} if model in serializers else arguments

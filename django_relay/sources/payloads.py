@@ -19,20 +19,17 @@ callable or serializer reads beyond the row costs its own query for each row, un
 
 import copy
 import functools
-import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from types import FunctionType
 from typing import Any
 
 import django
-from django.core.exceptions import FieldDoesNotExist, ObjectDoesNotExist
 from django.db import models, router
 from django.utils.module_loading import import_string
 
 from django_relay import exceptions
-from django_relay.rules import annotations, examples, schemas, texts
-from django_relay.sources import model_fields
+from django_relay.rules import examples
+from django_relay.sources import model_fields, parts
 
 _GENERATED_ARE_STALE = django.VERSION < (6,)
 
@@ -92,60 +89,32 @@ def make(
     if payload:
         return _of_callable(model, _load(model, "payload", payload))
     if fields is not None:
-        return _of_parts([_part(model, name) for name in _names(model, "fields", fields)])
-    return _of_parts([_Column(field.attname, field) for field in _default_fields(model, exclude)])
+        return _of_parts([parts.of_name(model, name) for name in _names(model, "fields", fields)])
+    return _of_parts([parts.Column(field.attname, field) for field in _default_fields(model, exclude)])
 
 
-# --- the parts of a payload that is read field by field ---
-
-
-@dataclass(frozen=True)
-class _Column:
-    """A column of the row itself."""
-
-    key: str
-    field: model_fields.Field
-
-    def schema(self) -> dict[str, Any]:
-        return model_fields.schema_of(self.field)
-
-
-@dataclass(frozen=True)
-class _Reading:
-    """What is read from the row by a function; ``fields`` are the row's own that it is known to read."""
-
-    key: str
-    read: Callable[[Any], Any]
-    described: dict[str, Any]
-    fields: frozenset[str] | None
-
-    def schema(self) -> dict[str, Any]:
-        return self.described
-
-
-_Part = _Column | _Reading
-
-
-def _of_parts(parts: list[_Part]) -> Payload:
-    columns = [part.field for part in parts if isinstance(part, _Column)]
+def _of_parts(found: list[parts.Part]) -> Payload:
+    columns = [part.field for part in found if isinstance(part, parts.Column)]
+    # Of a column its attribute and encoder, of anything else its key and reader.
+    plan = [
+        (part.key, part.field.attname, model_fields.encoder(part.field))
+        if isinstance(part, parts.Column)
+        else (part.key, None, part.read)
+        for part in found
+    ]
 
     def take(instance: models.Model) -> dict[str, Any]:
         values = _values(instance, columns)
-        return {
-            part.key: model_fields.encode(part.field, values[part.field.attname])
-            if isinstance(part, _Column)
-            else part.read(instance)
-            for part in parts
-        }
+        return {key: read(instance if name is None else values[name]) for key, name, read in plan}
 
     described = {
         "type": "object",
-        "properties": {part.key: part.schema() for part in parts},
-        "required": list(dict.fromkeys(part.key for part in parts)),
+        "properties": {part.key: part.schema() for part in found},
+        "required": list(dict.fromkeys(part.key for part in found)),
     }
     known: set[str] | None = {field.name for field in columns}
-    for part in parts:
-        if isinstance(part, _Reading):
+    for part in found:
+        if isinstance(part, parts.Reading):
             known = None if known is None or part.fields is None else known | part.fields
     return Payload(take, described, None if known is None else frozenset(known))
 
@@ -175,11 +144,8 @@ def _is_stale(field: model_fields.Field, value: object) -> bool:
     return hasattr(value, "resolve_expression") or (_GENERATED_ARE_STALE and isinstance(field, models.GeneratedField))
 
 
-# --- what the names say ---
-
-
 def _default_fields(model: type[models.Model], exclude: Iterable[str]) -> Iterator[model_fields.Field]:
-    left_out = {_own_field(model, "exclude", name) for name in _names(model, "exclude", exclude)}
+    left_out = {parts.own_field(model, "exclude", name) for name in _names(model, "exclude", exclude)}
     for field in model._meta.concrete_fields:
         # A link to the parent's row repeats the parent's id.
         is_link = isinstance(field, models.OneToOneField) and field.remote_field.parent_link
@@ -192,142 +158,6 @@ def _names(model: type[models.Model], argument: str, names: Iterable[str]) -> li
     if isinstance(names, str) or not all(isinstance(name, str) for name in found):
         raise exceptions.InvalidDeclaration(f"{_label(model)}: {argument} must be a list of names, not {names!r}.")
     return found
-
-
-def _own_field(model: type[models.Model], argument: str, name: str) -> model_fields.Field:
-    field = _column(model, name)
-    if field is None:
-        known = [own.name for own in model._meta.concrete_fields]
-        hint = texts.near_miss(name, known) or f" It has {', '.join(known)}."
-        raise exceptions.InvalidDeclaration(f"{_label(model)} has no field {name!r}, which {argument} names.{hint}")
-    return field
-
-
-def _column(model: type[models.Model], name: str) -> "model_fields.Field | None":
-    """Return the model's own column of that name, attribute (``customer_id``) or alias (``pk``)."""
-    for field in model._meta.concrete_fields:
-        if name in (field.name, field.attname) or (name == "pk" and field.primary_key):
-            return field
-    return None
-
-
-def _part(model: type[models.Model], name: str) -> _Part:
-    """Return how to read what one of ``fields`` names."""
-    field = _column(model, name)
-    if field is not None:
-        return _Column(name, field)
-    if name in {many.name for many in model._meta.many_to_many}:
-        return _of_many(model, name)
-    if _has_attribute(model, name):
-        return _Reading(name, functools.partial(_read_attribute, name=name), _describe_attribute(model, name), None)
-    if "__" in name:
-        return _of_path(model, name)
-    known = [*(own.name for own in model._meta.get_fields()), *(item for item in vars(model) if item[0] != "_")]
-    hint = texts.near_miss(name, known) or " Name fields, properties, methods without arguments, or paths such as a__b."
-    raise exceptions.InvalidDeclaration(f"{_label(model)} has nothing named {name!r}, which fields names.{hint}")
-
-
-def _of_many(model: type[models.Model], name: str) -> _Reading:
-    target = model._meta.get_field(name).related_model._meta.pk  # type: ignore[union-attr]
-
-    def read(instance: Any) -> list[Any]:
-        ids = getattr(instance, name).order_by("pk").values_list("pk", flat=True)
-        return [model_fields.encode(target, value) for value in ids]
-
-    schema = {"type": "array", "items": model_fields.schema_of(target)}
-    return _Reading(name, read, schema, frozenset())
-
-
-def _of_path(model: type[models.Model], path: str) -> _Reading:
-    """Return how to read ``a__b``: over relations to one row, to a field or attribute of the last."""
-    *relations, last = path.split("__")
-    current, may_miss = model, False
-    for relation in relations:
-        field = _relation_to_one(current, relation, path)
-        may_miss = may_miss or not field.concrete or field.null
-        current = field.related_model
-    end = _part(current, last)
-
-    def read(instance: Any) -> Any:
-        for relation in relations:
-            try:
-                instance = getattr(instance, relation)
-            except ObjectDoesNotExist:
-                return None
-            if instance is None:
-                return None
-        if isinstance(end, _Column):
-            return model_fields.encode(end.field, end.field.value_from_object(instance))
-        return end.read(instance)
-
-    schema = schemas.nullable(end.schema()) if may_miss else end.schema()
-    return _Reading(
-        path, read, schema, frozenset({relations[0]} & {field.name for field in model._meta.concrete_fields})
-    )
-
-
-def _relation_to_one(model: type[models.Model], name: str, path: str) -> Any:
-    for field in model._meta.get_fields():
-        accessor = field.get_accessor_name() if isinstance(field, models.ForeignObjectRel) else field.name
-        if accessor == name and field.related_model and (field.many_to_one or field.one_to_one):
-            return field
-    known = [field.name for field in model._meta.concrete_fields if field.is_relation]
-    hint = texts.near_miss(name, known) or f" Relations to one row: {', '.join(known) or 'none'}."
-    raise exceptions.InvalidDeclaration(
-        f"{_label(model)} has no relation to one row named {name!r}, which {path!r} goes over.{hint} "
-        "For many rows use a property or a serializer."
-    )
-
-
-# --- properties and methods ---
-
-
-def _has_attribute(model: type[models.Model], name: str) -> bool:
-    missing = object()
-    if name.startswith("_") or inspect.getattr_static(model, name, missing) is missing:
-        return False
-    try:
-        field = model._meta.get_field(name)
-    except FieldDoesNotExist:
-        accessors = {relation.get_accessor_name() for relation in model._meta.related_objects}
-        if name not in accessors:
-            return True
-    else:
-        if not field.is_relation:
-            return True
-    raise exceptions.InvalidDeclaration(
-        f"{_label(model)}.{name} is other rows. Name a path over it to one row's field, or use a property "
-        "or a serializer."
-    )
-
-
-def _describe_attribute(model: type[models.Model], name: str) -> dict[str, Any]:
-    attribute: Any = inspect.getattr_static(model, name)
-    function: Any
-    if getattr(attribute, "alters_data", False):
-        raise exceptions.InvalidDeclaration(f"{_label(model)}.{name}() changes data; a payload only reads.")
-    if isinstance(attribute, property):
-        function = attribute.fget
-    elif isinstance(attribute, FunctionType | staticmethod | classmethod):
-        function = getattr(attribute, "__func__", attribute)
-        own = 0 if isinstance(attribute, staticmethod) else 1
-        needed = [part for part in inspect.signature(function).parameters.values() if part.default is part.empty]
-        if len([part for part in needed if part.kind not in (part.VAR_POSITIONAL, part.VAR_KEYWORD)]) > own:
-            raise exceptions.InvalidDeclaration(
-                f"{_label(model)}.{name}() takes arguments, and a payload has none to give; use a property or a "
-                "callable."
-            )
-    else:
-        function = getattr(attribute, "func", None)  # a cached property
-    return annotations.schema_of(function) if function is not None else {}
-
-
-def _read_attribute(instance: Any, *, name: str) -> Any:
-    value = getattr(instance, name)
-    return model_fields.encode_plain(value() if callable(value) else value)
-
-
-# --- serializers and callables ---
 
 
 def _load(model: type[models.Model], argument: str, given: Any) -> Any:
