@@ -8,7 +8,7 @@ from tests import databases
 
 DEBUG = False
 SECRET_KEY = "tests"
-INSTALLED_APPS = [*EXAMPLE_APPS, "tests.sources.library"]
+INSTALLED_APPS = [*EXAMPLE_APPS, "tests.sources.library", "tests.sources.market"]
 DATABASES = {
     "default": database(f"sqlite:///{databases.folder()}/unused.sqlite3"),
     "postgres": database(databases.postgres_url()),
