@@ -164,11 +164,6 @@ class Delivery(models.Model):
             updated_at=now,
         )
 
-    def release(self) -> None:
-        """Clear the lease's columns on this instance."""
-        for name, value in NO_LEASE.items():
-            setattr(self, name, value)
-
     @property
     def trigger(self) -> str:
         """What made this delivery: an event, a replay, or a test send."""

@@ -16,7 +16,7 @@ from django.db import DatabaseError, InterfaceError, OperationalError, connectio
 from django.db.models import BooleanField, Exists, ExpressionWrapper, Q
 
 from django_relay import conf
-from django_relay.models import Application, Delivery, Event
+from django_relay.models import Application, Delivery, Event, postgres
 from django_relay.models.clock import DatabaseClock
 from django_relay.models.lease import Lease, Settled
 from django_relay.pipeline import (
@@ -134,13 +134,15 @@ class Worker:
             RelayConfigurationError: the signing secrets cannot be read with the configured keys.
         """
         attempts.check_keys(using=self.using)
-        with garbage.seldom_collected(), notifications.Listener(self.using, self._hear):
+        with garbage.seldom_collected(), notifications.Listener(self.using, self._hear) as listener:
             beat_at = float("-inf")
             while not self.stopping.is_set() and not until():
                 try:
                     if time.monotonic() - beat_at > _HEARTBEAT_SECONDS:
                         heartbeat(self.in_flight)
                         beat_at = time.monotonic()
+                    # Where notifications arrive, there is no pooler between that gives sessions to others.
+                    postgres.keep_plans(self.using, is_safe=listener.is_listening)
                     self._upkeep()
                     self._turn()
                 except (DatabaseError, InterfaceError) as error:

@@ -609,3 +609,12 @@ class TestToldToStop:
         deliver_pending()
         (record,) = [record for record in caplog.records if record.event == "attempt.not_prepared"]
         assert record.exc_info is None
+
+
+class TestWake:
+    def test_a_notification_makes_the_next_look_come_now(self):
+        it = make_worker()
+        it._rhythm._look_at = time.monotonic() + 60
+        assert not it._rhythm.is_due()
+        it._hear()
+        assert it._rhythm.is_due()
