@@ -56,8 +56,8 @@ class Turn:
 
     fanned_out: int = 0
     leased: int = 0
-    goes_on: bool = False
-    """Whether there may be more soon, see ``leases.Claim``."""
+    again_in: float | None = None
+    """When there may be more, see ``leases.Claim``."""
     settled: list[Settled] = field(default_factory=list)
 
     def __bool__(self) -> bool:
@@ -161,7 +161,7 @@ class Worker:
         if looks:
             if not self._rhythm.is_idle or self._has_work():
                 self._look(turn)
-            self._rhythm.looked(max(turn.fanned_out, turn.leased), soon=turn.goes_on)
+            self._rhythm.looked(max(turn.fanned_out, turn.leased), again_in=turn.again_in)
         self._receive(turn, self._rhythm.seconds_left)
         if turn:
             self._rhythm.stay_alert()
@@ -178,7 +178,7 @@ class Worker:
             turn.fanned_out = fan_out.expand(
                 conf.settings.FAN_OUT_BATCH, now=self.clock(), using=self.using, subscriptions=self._subscriptions
             )
-            turn.leased, turn.goes_on = self._claim()
+            turn.leased, turn.again_in = self._claim()
 
     def _receive(self, turn: Turn, wait_seconds: float) -> None:
         """Wait for outcomes, and settle them."""
@@ -212,7 +212,7 @@ class Worker:
         either = ExpressionWrapper(Q(Exists(pending)) | Q(Exists(due)), output_field=BooleanField())
         return any(Application.objects.using(self.using).values_list(either, flat=True)[:1])
 
-    def _claim(self) -> tuple[int, bool]:
+    def _claim(self) -> tuple[int, float | None]:
         ends_at = time.monotonic() + conf.settings.LEASE_SECONDS
         now = self.clock()
         free = self.transport.capacity - self.in_flight
@@ -227,7 +227,7 @@ class Worker:
                     self._in_hand.hold(lease, ends_at)
         finally:
             self._in_hand.unsent += left
-        return len(claim.leases), claim.goes_on
+        return len(claim.leases), claim.again_in
 
     def _begin(self, lease: Lease, now: datetime, ends_at: float) -> None:
         """Hand a lease's attempt to the transport; ``ends_at`` is when the lease ends, by the monotonic clock."""
