@@ -2,7 +2,8 @@
 
 django-webhook 0.0.15 (Celery, 2 processes, Redis on a unix socket) and drf-hooks 0.1.5 (three threads of the saving
 process, nothing stored) run in environments of their own, made by ``benchmarks/peers/setup.sh``. The same PostgreSQL,
-receiver, model and saving loop; every save is a transaction.
+receiver, model and saving loop; every save is a transaction. There is one process that saves, and then four, as a
+product has several that serve the web: the same number for each contestant.
 
 ``saves counted in``: workers are up, time runs from the first save to the last arrival. ``already committed``: the
 workers start when all is saved, time runs from the first arrival to the last. CPU is everybody's but the receiver's:
@@ -27,6 +28,8 @@ from benchmarks.stage import SOON, Process, Stage, fastest, wait_until
 HERE = Path(__file__).parent
 FOLDER = Path(os.environ.get("RELAY_BENCH_PEERS") or Path(tempfile.gettempdir()) / "relay_bench_peers")
 OURS = "django_relay"
+SAVERS = (1, 4)
+"""How many processes save at once."""
 COUNTED_IN, COMMITTED = "saves counted in", "already committed"
 
 
@@ -43,21 +46,33 @@ def run(stage: Stage, scale: str) -> Result:
     rows = []
     for number in range(rounds):
         for name in (OURS, "django_webhook", "drf_hooks"):
-            for mode in (COUNTED_IN, COMMITTED) if name != "drf_hooks" else (COUNTED_IN,):
-                progress(f"peers: round {number + 1}/{rounds}, {name}, {mode}")
-                rows.append(measure(stage, name, mode, count))
-    result.rows = condense(rows, ["who", "what"])
-    for mode, bar in ((COUNTED_IN, 8), (COMMITTED, 20)):
-        rate = {row["who"]: row["per_s"] for row in result.rows if row["what"] == mode}
-        result.at_least(f"ours / django-webhook, {mode}", ratio(rate[OURS], rate["django_webhook"]), bar)
+            for mode, savers in _parts(name):
+                progress(f"peers: round {number + 1}/{rounds}, {name}, {mode}, {savers} savers")
+                rows.append(measure(stage, name, mode, savers, count))
+    result.rows = condense(rows, ["who", "what", "savers"])
+    several = SAVERS[-1]
+    for mode, savers, bar in ((COUNTED_IN, 1, None), (COUNTED_IN, several, 8), (COMMITTED, several, 20)):
+        rate = {row["who"]: row["per_s"] for row in result.rows if (row["what"], row["savers"]) == (mode, savers)}
+        of = f"{mode}, {savers} saving" if mode == COUNTED_IN else mode
+        found = ratio(rate[OURS], rate["django_webhook"])
+        if bar is None:
+            result.reported(f"ours / django-webhook, {of}", found, "x")
+        else:
+            result.at_least(f"ours / django-webhook, {of}", found, bar)
         if "drf_hooks" in rate:
-            result.reported(f"ours / drf-hooks, {mode}", ratio(rate[OURS], rate["drf_hooks"]), "x")
+            result.reported(f"ours / drf-hooks, {of}", ratio(rate[OURS], rate["drf_hooks"]), "x")
     result.notes.append(f"medians of {rounds} x {count:,} saves; ours by {fastest()}")
     result.notes += [f"{name}: {_versions(name)}" for name in ("django_webhook", "drf_hooks")]
     return result
 
 
-def measure(stage: Stage, name: str, mode: str, count: int) -> Row:
+def _parts(name: str) -> list[tuple[str, int]]:
+    """Return what is measured of one contestant: how, and with how many savers."""
+    parts = [(COUNTED_IN, savers) for savers in SAVERS]
+    return parts if name == "drf_hooks" else [*parts, (COMMITTED, SAVERS[-1])]
+
+
+def measure(stage: Stage, name: str, mode: str, savers: int, count: int) -> Row:
     """Return one row of one peer or of ours.
 
     Raises:
@@ -70,13 +85,12 @@ def measure(stage: Stage, name: str, mode: str, count: int) -> Row:
     if mode == COUNTED_IN:
         with project.workers() as workers:
             before = stage.cpu([*workers, *project.services])
-            saver = project.save(count)
-            said = json.loads(saver.output(300).splitlines()[-1])
+            said = _save(stage, project, savers, count)
             last = stage.receiver.wait_reached(300)
             burnt = stage.cpu([*workers, *project.services]).since(before)
         first, cpu = said["began"], burnt.sending
     else:
-        said = json.loads(project.save(count).output(300).splitlines()[-1])
+        said = _save(stage, project, savers, count)
         saving = stage.cpu(project.services).since(before)
         with project.workers() as workers:
             first = stage.receiver.wait_first(120)
@@ -89,10 +103,27 @@ def measure(stage: Stage, name: str, mode: str, count: int) -> Row:
     return {
         "who": name,
         "what": mode,
+        "savers": savers,
         "saves": count,
         "per_s": count / (last - first),
-        "save_us": (said["saved"] - said["began"]) * 1e6 / count,
+        "save_us": (said["saved"] - said["began"]) * 1e6 * savers / count,
         "cpu_us": (cpu + said["cpu"]) * 1e6 / count,
+    }
+
+
+def _save(stage: Stage, project: "_Ours | _Peer", savers: int, count: int) -> dict[str, float]:
+    """Have so many processes save ``count`` together; return when the first began, the last ended, and their CPU."""
+    go = stage.folder / "go"
+    go.unlink(missing_ok=True)
+    started = [project.save(count // savers, go) for _ in range(savers)]
+    for saver in started:
+        saver.wait_until_ready()
+    go.touch()
+    said = [json.loads(saver.output(300).splitlines()[-1]) for saver in started]
+    return {
+        "began": min(each["began"] for each in said),
+        "saved": max(each["saved"] for each in said),
+        "cpu": sum(each["cpu"] for each in said),
     }
 
 
@@ -109,8 +140,8 @@ class _Ours:
         with self.stage.workers("relay_worker", fastest(), 2, **SOON) as started:
             yield started
 
-    def save(self, count: int) -> Process:
-        return self.stage.python(str(HERE / "project.py"), "save", str(count), PYTHONPATH=os.getcwd())
+    def save(self, count: int, go: Path) -> Process:
+        return self.stage.python(str(HERE / "project.py"), "save", str(count), str(go), PYTHONPATH=os.getcwd())
 
 
 class _Peer:
@@ -158,8 +189,8 @@ class _Peer:
         with self.stage.ending([celery]):
             yield [celery]
 
-    def save(self, count: int) -> Process:
-        return self._run("project.py", "save", str(count))
+    def save(self, count: int, go: Path) -> Process:
+        return self._run("project.py", "save", str(count), str(go))
 
 
 def _versions(name: str) -> str:

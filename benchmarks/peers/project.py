@@ -1,11 +1,12 @@
 # ruff: noqa: PLC0415 - Django is set up first, and each environment has another peer
-"""What is run in each project, a peer's or ours: ``project.py prepare URL`` and ``project.py save COUNT``."""
+"""What is run in each project, a peer's or ours: ``project.py prepare URL`` and ``project.py save COUNT GO``."""
 
 import json
 import os
 import sys
 import threading
 import time
+from pathlib import Path
 
 import django
 
@@ -30,13 +31,19 @@ def prepare(url: str) -> None:
         Hook.objects.create(user=User.objects.create(username="acme"), event="order.created", target=url)
 
 
-def save(count: int) -> None:
-    """Save so many orders, one a transaction, and say when it began, when the last was saved, and what it burnt."""
+def save(count: int, go: Path) -> None:
+    """Once the file ``go`` is there, save so many orders, one a transaction.
+
+    Says when it began, when the last was saved, and what it burnt.
+    """
     from django.apps import apps
     from django.db import connection, transaction
 
     order = apps.get_model("shop", "Order")
     connection.ensure_connection()
+    print("ready", flush=True)
+    while not go.exists():
+        time.sleep(0.001)
     began, burnt = time.monotonic(), time.process_time()
     for number in range(count):
         with transaction.atomic():
@@ -52,4 +59,4 @@ if __name__ == "__main__":
     if os.environ.get("PEER") == "django_webhook":
         import celery_app  # noqa: F401 - before Django's apps, whose tasks belong to the application there is
     django.setup()
-    prepare(sys.argv[2]) if sys.argv[1] == "prepare" else save(int(sys.argv[2]))
+    prepare(sys.argv[2]) if sys.argv[1] == "prepare" else save(int(sys.argv[2]), Path(sys.argv[3]))

@@ -207,11 +207,6 @@ class Delivery(models.Model):
             updated_at=now,
         )
 
-    def release(self) -> None:
-        """Clear the lease's columns on this instance."""
-        for name, value in NO_LEASE.items():
-            setattr(self, name, value)
-
     @property
     def event_type(self) -> str:
         """The name of its event's type, ``""`` if the event is no longer stored."""

@@ -201,17 +201,17 @@ class OnPostgres:
         values = {"now": now, "endpoints": _keys(allotted, "ep_"), "counts": list(allotted.values())}
         return [
             DeliveryRow(self._id(key, "del_"), self._id(event, "evt_"), ids.from_uuid(endpoint, prefix="ep_"), *rest)
-            for key, event, endpoint, *rest in self._fetch(_TAKE, values)
+            for key, event, endpoint, *rest in self._fetch(_TAKE, values, keeps_plan=True)
         ]
 
     def mark(self, deliveries: Collection[str], token: uuid.UUID, *, now: datetime, until: datetime) -> None:
         """See :class:`Due`."""
-        with postgres.cursor(self.using) as cursor:
+        with postgres.cursor(self.using, keeps_plan=True) as cursor:
             cursor.execute(_MARK, [token, now, until, [self._seen[key] for key in deliveries]])
 
     def events(self, found: Collection[str]) -> list[EventRow]:
         """See :class:`Due`."""
-        rows = self._fetch(_EVENTS, [[self._seen[key] for key in found]])
+        rows = self._fetch(_EVENTS, [[self._seen[key] for key in found]], keeps_plan=True)
         return [EventRow(ids.from_uuid(key, prefix="evt_"), *rest) for key, *rest in rows]
 
     def _id(self, key: uuid.UUID, prefix: str) -> str:
@@ -220,8 +220,8 @@ class OnPostgres:
         self._seen[value] = key
         return value
 
-    def _fetch(self, sql: str, values: Any) -> list[tuple[Any, ...]]:
-        with postgres.cursor(self.using) as cursor:
+    def _fetch(self, sql: str, values: Any, *, keeps_plan: bool = False) -> list[tuple[Any, ...]]:
+        with postgres.cursor(self.using, keeps_plan=keeps_plan) as cursor:
             cursor.execute(sql, values)
             rows: list[tuple[Any, ...]] = cursor.fetchall()
         return rows

@@ -6,10 +6,26 @@ from typing import Any
 
 from django.db import connections
 
+_KEPT_AFTER = 5
+_own_sessions: set[str] = set()
+
+
+def keep_plans(using: str, *, is_safe: bool) -> None:
+    """Say whether the sessions of the database ``using`` are known to be this process's own.
+
+    Behind a pooler that gives them away by transaction, as PgBouncer may, a statement that was prepared is soon in
+    another's session. Django therefore prepares none; a project that does by its own OPTIONS has decided for itself.
+    """
+    (_own_sessions.add if is_safe else _own_sessions.discard)(using)
+
 
 @contextmanager
-def cursor(using: str) -> Iterator[Any]:
+def cursor(using: str, *, keeps_plan: bool = False) -> Iterator[Any]:
     """Give a cursor that sends parameters beside the statement and reads binary answers.
+
+    With ``keeps_plan`` the server keeps the plan of what is executed again and again, where that is safe
+    (:func:`keep_plans`): making one takes longer than a small batch. Only for statements whose best plan is the same
+    whatever the parameters.
 
     Django's own writes the parameters into the statement: for a batch of rows, quoting here and unquoting there cost
     about as much as the work. With psycopg 2, which cannot, and before the first connection, it is Django's own; JSON
@@ -22,7 +38,14 @@ def cursor(using: str) -> Iterator[Any]:
     else:
         found = connection.make_debug_cursor(raw) if connection.queries_logged else connection.make_cursor(raw)
     with found:
-        yield found
+        if not keeps_plan or using not in _own_sessions or raw is None or raw.connection.prepare_threshold is not None:
+            yield found
+            return
+        raw.connection.prepare_threshold = _KEPT_AFTER
+        try:
+            yield found
+        finally:
+            raw.connection.prepare_threshold = None
 
 
 def _raw(session: Any) -> Any:

@@ -24,7 +24,7 @@ M = TypeVar("M", bound=models.Model)
 _Fields = list["models.Field[Any, Any]"]
 _Rows = Sequence[Mapping[str, Any]]
 
-_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=str)
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=str, check_circular=False)
 _NOTED_EVERY = timedelta(minutes=1)
 _TRIES = 4
 _RETRIABLE_SQLSTATES = {

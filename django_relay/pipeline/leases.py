@@ -43,8 +43,9 @@ class Claim:
     """What a worker got."""
 
     leases: list[Lease] = field(default_factory=list)
-    goes_on: bool = False
-    """Whether to look again soon: something due waits for a rate limit alone, or not all endpoints were seen."""
+    again_in: float | None = None
+    """After how many seconds to look again, where something due waits for a rate limit alone or not all endpoints were
+    seen: 0 is soon, ``None`` is where nothing is known to wait."""
 
 
 def claim(limit: int, *, now: datetime, using: str, gates: Gates | None = None) -> Claim:
@@ -66,14 +67,15 @@ def _claim(limit: int, gates: Gates, *, now: datetime, using: str) -> Claim:
     waiting = {item.endpoint_id: item for item in seen if not item.waits(now)}
     paces = _lock_paces([item.endpoint_id for item in waiting.values() if item.rate_limit], now=now, using=using)
     counts = {endpoint_id: _allowed(item, paces, now) for endpoint_id, item in waiting.items()}
-    goes_on = gates.after is not None or any(
-        item.rate_limit and counts.get(item.endpoint_id, 0) < item.count for item in seen
-    )
+    left = [item for item in seen if item.rate_limit and counts.get(item.endpoint_id, 0) < item.count]
     allotted = gates.shares.allot(counts, limit)
     taken = database.take(allotted, now=now) if allotted else []
-    if not taken:
-        return Claim(goes_on=goes_on)
     _reserve(taken, waiting, paces, now=now, using=using)
+    again_in = 0.0 if gates.after is not None else _next_slot(left, paces, now)
+    if again_in and (len(left) < len(seen) or gates.shares.full()):
+        again_in = 0.0  # of the others there may be more at any time
+    if not taken:
+        return Claim(again_in=again_in)
     events = {event.id: event for event in database.events({row.event_id for row in taken})}
     if len(events) < len({row.event_id for row in taken}):
         _cancel([row for row in taken if row.event_id not in events], now=now, using=using)
@@ -83,7 +85,7 @@ def _claim(limit: int, gates: Gates, *, now: datetime, using: str) -> Claim:
     ours = [row for row in taken if row.event_id in events and row.endpoint_id in ready]
     token, until = uuid.uuid4(), now + timedelta(seconds=conf.settings.LEASE_SECONDS)
     database.mark([row.id for row in ours], token, now=now, until=until)
-    return Claim([_of(row, events[row.event_id], ready[row.endpoint_id], token) for row in ours], goes_on)
+    return Claim([_of(row, events[row.event_id], ready[row.endpoint_id], token) for row in ours], again_in)
 
 
 def _allowed(item: due.Waiting, paces: dict[str, EndpointPace], now: datetime) -> int:
@@ -92,6 +94,15 @@ def _allowed(item: due.Waiting, paces: dict[str, EndpointPace], now: datetime) -
         return item.count
     pace = paces.get(item.endpoint_id)
     return min(item.count, pacing.free_sends(pace.next_free_at, per_second=item.rate_limit, now=now)) if pace else 0
+
+
+def _next_slot(left: Sequence[due.Waiting], paces: dict[str, EndpointPace], now: datetime) -> float | None:
+    """Return after how many seconds a rate limit allows another send; ``None`` where none is waited for."""
+    free_at = [
+        paces[item.endpoint_id].next_free_at if item.endpoint_id in paces else item.next_free_at for item in left
+    ]
+    # One without a time, or free already, is in another worker's hands just now.
+    return min([max((at - now).total_seconds(), 0.0) if at else 0.0 for at in free_at], default=None)
 
 
 def _of(row: due.DeliveryRow, event: due.EventRow, ready: ReadyEndpoint, token: uuid.UUID) -> Lease:

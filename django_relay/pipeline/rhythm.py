@@ -17,7 +17,7 @@ class Rhythm:
 
     def __init__(self) -> None:
         self._woken = threading.Event()
-        self._alert_until = float("-inf")
+        self._alert_until = self._woken_until = float("-inf")
         self._look_at = 0.0
         self._pause = 0.0
 
@@ -41,13 +41,19 @@ class Rhythm:
             self._woken.clear()
             self._look_at, self._pause = 0.0, CLOSELY_SECONDS
             self.stay_alert()
+            self._woken_until = self._alert_until
         return time.monotonic() >= self._look_at
 
-    def looked(self, found: int, *, soon: bool) -> None:
-        """Say how much a look found, and whether more is known to come soon; this decides when the next one is."""
+    def looked(self, found: int, *, again_in: float | None) -> None:
+        """Say how much a look found, and after how many seconds more is known to come; this decides when the next is.
+
+        What comes meanwhile without a word is found at the latest after ``POLL_SECONDS``.
+        """
         if found >= WORTHWHILE:
             self._pause = 0.0
-        elif found or soon or time.monotonic() < self._alert_until:
+        elif again_in and time.monotonic() >= self._woken_until:
+            self._pause = max(min(again_in, float(conf.settings.POLL_SECONDS)), CLOSELY_SECONDS)
+        elif found or again_in is not None or time.monotonic() < self._alert_until:
             self._pause = CLOSELY_SECONDS
         else:
             self._pause = min(max(2 * self._pause, CLOSELY_SECONDS), float(conf.settings.POLL_SECONDS))

@@ -149,7 +149,7 @@ def _write_on_postgres(records: Sequence[_Record], *, now: datetime, using: str)
             keys["next_attempt_at"] = record.next_attempt_at
         document.append({**keys, **record.attempt})
     new = []
-    with postgres.cursor(using) as cursor:
+    with postgres.cursor(using, keeps_plan=True) as cursor:
         cursor.execute(_WRITE, [writing.dumps(document), now, now])
         for place, is_ours, is_new in cursor.fetchall():
             settled = records[place].settled

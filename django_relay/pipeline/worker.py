@@ -15,7 +15,7 @@ from typing import Self
 from django.db import DatabaseError, InterfaceError, OperationalError, connections
 
 from django_relay import conf
-from django_relay.models import due
+from django_relay.models import due, postgres
 from django_relay.models.clock import DatabaseClock
 from django_relay.models.lease import Lease, Settled
 from django_relay.pipeline import (
@@ -61,8 +61,8 @@ class Turn:
     advanced: int = 0
     """How much of a replay or an erasure was done."""
     leased: int = 0
-    goes_on: bool = False
-    """Whether there may be more soon, see ``leases.Claim``."""
+    again_in: float | None = None
+    """When there may be more, see ``leases.Claim``."""
     settled: list[Settled] = field(default_factory=list)
 
     def __bool__(self) -> bool:
@@ -140,13 +140,15 @@ class Worker:
             RelayConfigurationError: the signing secrets cannot be read with the configured keys.
         """
         attempts.check_keys(using=self.using)
-        with garbage.seldom_collected(), notifications.Listener(self.using, self._hear):
+        with garbage.seldom_collected(), notifications.Listener(self.using, self._hear) as listener:
             beat_at = float("-inf")
             while not self.stopping.is_set() and not until():
                 try:
                     if time.monotonic() - beat_at > _HEARTBEAT_SECONDS:
                         heartbeat(self.in_flight)
                         beat_at = time.monotonic()
+                    # Where notifications arrive, there is no pooler between that gives sessions to others.
+                    postgres.keep_plans(self.using, is_safe=listener.is_listening)
                     self._upkeep()
                     self._turn()
                 except (DatabaseError, InterfaceError) as error:
@@ -166,7 +168,7 @@ class Worker:
         if looks:
             if not self._rhythm.is_idle or due.has_work(now=self.clock(), using=self.using):
                 self._look(turn)
-            self._rhythm.looked(max(turn.fanned_out, turn.advanced, turn.leased), soon=turn.goes_on)
+            self._rhythm.looked(max(turn.fanned_out, turn.advanced, turn.leased), again_in=turn.again_in)
         self._receive(turn, self._rhythm.seconds_left)
         if turn:
             self._rhythm.stay_alert()
@@ -184,7 +186,7 @@ class Worker:
                 conf.settings.FAN_OUT_BATCH, now=self.clock(), using=self.using, subscriptions=self._subscriptions
             )
             turn.advanced = self._advance()
-            turn.leased, turn.goes_on = self._claim()
+            turn.leased, turn.again_in = self._claim()
 
     def _advance(self) -> int:
         """Do a chunk of a replay or of an erasure; if none can go on, not every look need find that out."""
@@ -216,7 +218,7 @@ class Worker:
             except (DatabaseError, InterfaceError) as error:
                 self._wait_for_database(error)
 
-    def _claim(self) -> tuple[int, bool]:
+    def _claim(self) -> tuple[int, float | None]:
         ends_at = time.monotonic() + conf.settings.LEASE_SECONDS
         now = self.clock()
         free = self.transport.capacity - self.in_flight
@@ -231,7 +233,7 @@ class Worker:
                     self._in_hand.hold(lease, ends_at)
         finally:
             self._in_hand.unsent += left
-        return len(claim.leases), claim.goes_on
+        return len(claim.leases), claim.again_in
 
     def _begin(self, lease: Lease, now: datetime, ends_at: float) -> None:
         """Hand a lease's attempt to the transport; ``ends_at`` is when the lease ends, by the monotonic clock."""

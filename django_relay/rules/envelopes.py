@@ -98,4 +98,7 @@ def _timestamp(moment: datetime) -> str:
     # A naive time would silently be taken for the worker's local time.
     if moment.tzinfo is None:
         raise ValueError("An event's occurred_at must be an aware datetime.")
-    return moment.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
+    text = moment.isoformat(timespec="microseconds")
+    if not text.endswith("+00:00"):  # else it is in UTC already, as stored ones are; to convert it costs as much again
+        text = moment.astimezone(UTC).isoformat(timespec="microseconds")
+    return text.removesuffix("+00:00") + "Z"

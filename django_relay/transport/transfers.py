@@ -5,26 +5,22 @@ following, repeating, quoting, unpacking, asking the environment.
 """
 
 import contextlib
-import functools
-import re
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import pycurl
 
-from django_relay.transport import addresses, curl_errors, failures, headers, responses
+from django_relay.transport import addresses, curl_errors, failures, responses
+from django_relay.transport import curl_heads as heads
 from django_relay.transport.base import Request
 from django_relay.transport.connections import MAX_IDLE_SECONDS
 from django_relay.transport.kept_connections import Connection, Connections
 from django_relay.transport.responses import BadResponse
 from django_relay.transport.routes import Route
 
-# To libcurl a header without a value is one to leave out; with a semicolon it is sent, empty.
-_BLANK = re.compile(rb"\A([^:]*):[ \t]*\Z")
 _BACKSTOP_SECONDS = 600
 """When libcurl gives a transfer up by itself. The deadline is kept by whoever drives it: libcurl looks at its clock
 before it reads, so that after a pause of our own an answer that is there would be too late."""
-_HTTP2_STATUS = re.compile(rb"HTTP/2 ([1-9][0-9]{2})(?: [^\r\n]*)?\r?\n")
 _GO_ON = 0
 _STOP = _REFUSED = -1
 _ABORT = 1
@@ -91,7 +87,7 @@ class Transfer:
         """
         self._clear(request)
         easy = self.easy
-        easy.setopt(pycurl.HTTPHEADER, _header_lines(request))
+        easy.setopt(pycurl.HTTPHEADER, heads.lines(request))
         easy.setopt(pycurl.POSTFIELDS, request.body)
         if self._is_fresh:
             easy.setopt(pycurl.FRESH_CONNECT, 0)
@@ -147,7 +143,7 @@ class Transfer:
         """The fields of the final response."""
         if not self._is_final:
             return ()
-        found = [field for line in self._head if (field := _header(line)) is not None]
+        found = [field for line in self._head if (field := heads.field(line)) is not None]
         return tuple(found[: responses.MAX_HEADERS])
 
     @property
@@ -261,7 +257,7 @@ class Transfer:
         if self._status_code is None:
             try:
                 is_tls = self._route is not None and self._route.target.scheme == "https"
-                self._status_code = _status(line, is_tls=is_tls)
+                self._status_code = heads.status(line, is_tls=is_tls)
                 self._learn(is_multiplexed=line.startswith(b"HTTP/2"))
             except BadResponse as error:
                 self.error = error
@@ -270,7 +266,7 @@ class Transfer:
             self._head.append(line)
         elif self._status_code >= 200:
             self._is_final = True
-            if self._connection is not None and _is_doubtful(self._head):
+            if self._connection is not None and heads.is_doubtful(self._head):
                 self._connection.is_doubtful = True
         else:
             self._status_code, self._head, self._head_bytes = None, [], 0
@@ -289,49 +285,3 @@ class Transfer:
         self._body.append(data[: self._room])
         self._room -= len(data)
         return _STOP if self._room < 0 else None
-
-
-def _header_lines(request: Request) -> list[bytes]:
-    lines = "\n".join(headers.lines(request.headers)).encode("latin-1").split(b"\n")
-    if not all(map(str.strip, request.headers.values())):
-        lines = [_BLANK.sub(rb"\1;", line) for line in lines]
-    lines += _not_by_itself(tuple(request.headers))
-    return lines
-
-
-@functools.lru_cache(maxsize=1_024)
-def _not_by_itself(names: tuple[str, ...]) -> tuple[bytes, ...]:
-    """Return what keeps libcurl from adding headers of its own to headers of these names."""
-    has_type = any(name.lower() == "content-type" for name in names)
-    return (b"Accept:", b"Expect:") if has_type else (b"Accept:", b"Expect:", b"Content-Type:")
-
-
-def _header(line: bytes) -> tuple[str, str] | None:
-    # Most lines come again and again; long ones are not worth their memory.
-    return _short_header(line) if len(line) < 128 else responses.header(line)
-
-
-_short_header = functools.lru_cache(maxsize=1_024)(responses.header)
-
-
-@functools.lru_cache(maxsize=256)
-def _status(line: bytes, *, is_tls: bool) -> int:
-    # libcurl writes a status line for HTTP/2, which is spoken over TLS alone; elsewhere it is the receiver's.
-    if is_tls and (match := _HTTP2_STATUS.fullmatch(line)) is not None:
-        return int(match[1])
-    return responses.status_line(line)[1]
-
-
-def _is_doubtful(head: Sequence[bytes]) -> bool:
-    """Return whether a head says in two ways where its body ends: two readers would read two bodies."""
-    lengths: set[bytes] = set()
-    is_chunked = False
-    for line in head:
-        if line[:1] not in b"CcTt":
-            continue
-        name, _, value = line.lower().partition(b":")
-        if name == b"content-length":
-            lengths.update(part.strip() for part in value.split(b","))
-        elif name == b"transfer-encoding":
-            is_chunked = True
-    return len(lengths) + is_chunked > 1

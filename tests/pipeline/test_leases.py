@@ -425,11 +425,11 @@ class TestPace:
         for _ in range(3):
             make_delivery(endpoint=endpoint, next_attempt_at=now)
         found = take(50, gates(), now)
-        assert (len(found.leases), found.goes_on) == (1, True)
+        assert (len(found.leases), found.again_in) == (1, 1.0)
         waiting = Delivery.objects.filter(lease_token=None)
         assert list(waiting.values_list("attempt_count", "next_attempt_at")) == [(0, now)] * 2
         assert take(50, gates(), now + 0.999 * SECOND).leases == []
-        assert take(50, gates(), now + 0.999 * SECOND).goes_on
+        assert take(50, gates(), now + 0.75 * SECOND).again_in == 0.25
         assert len(take(50, gates(), now + SECOND).leases) == 1
 
     def test_a_rest_earns_no_burst(self):

@@ -10,7 +10,7 @@ from django.test import override_settings
 from django.utils import timezone
 
 from django_relay import ids, signals
-from django_relay.models import Attempt, Delivery, DLQEntry, Endpoint
+from django_relay.models import Attempt, Delivery, DLQEntry, Endpoint, EndpointHour, Event
 from django_relay.pipeline import attempts, health, leases, settlement
 from django_relay.transport.base import Outcome
 from tests.factories import USING, make_delivery, make_endpoint
@@ -213,11 +213,26 @@ class TestDead:
         """As after a commit whose answer was lost."""
         delivery = make_delivery(max_attempts=1)
         result = answer(claim()[0], 500)
-        settle(result)
-        before = Delivery.objects.values().get()
-        settle(result)
+        with relay(OPERATIONAL_TENANT="operations"):
+            settle(result)
+            before = Delivery.objects.values().get()
+            settle(result)
         assert Delivery.objects.values().get() == before
         assert (Attempt.objects.count(), DLQEntry.objects.get().delivery) == (1, delivery)
+        assert EndpointHour.objects.totals()["status_5xx"] == 1
+        assert Event.objects.filter(event_type="relay.delivery_dead_lettered").count() == 1
+
+    def test_what_is_new_is_counted_and_told_though_its_lease_was_lost(self):
+        """What stood already, in the same batch, is neither."""
+        make_delivery(), make_delivery()
+        first, second = claim()
+        stood, new = answer(first), answer(second)
+        settle(stood)
+        leases.give_back([second], using=USING)
+        with relay(OPERATIONAL_TENANT="operations"):
+            settle(stood, new)
+        assert EndpointHour.objects.totals()["status_2xx"] == 2
+        assert not Event.objects.filter(event_type__startswith="relay.").exists()  # nothing became of the delivery
 
 
 class TestGone:

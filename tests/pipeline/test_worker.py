@@ -541,27 +541,27 @@ class TestIdle:
         now = [100.0]
         monkeypatch.setattr(rhythm.time, "monotonic", lambda: now[0])
         its, pauses = rhythm.Rhythm(), []
-        its.looked(3, soon=False)
+        its.looked(3, again_in=None)
         its.stay_alert()
         for _ in range(40):
             pauses.append(round(its.seconds_left, 3))
             now[0] += its.seconds_left
             assert its.is_due()
-            its.looked(0, soon=False)
+            its.looked(0, again_in=None)
         closely = pauses.count(0.01)
         assert 18 <= closely <= 22  # a fifth of a second
         assert pauses[closely : closely + 8] == [0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.0, 1.0]
         assert its.is_idle
         its.wake()
         assert its.is_due()
-        its.looked(0, soon=False)
+        its.looked(0, again_in=None)
         assert its.seconds_left == pytest.approx(0.01)
 
     def test_a_worthwhile_look_is_followed_by_the_next_at_once(self):
         its = rhythm.Rhythm()
-        its.looked(rhythm.WORTHWHILE, soon=False)
+        its.looked(rhythm.WORTHWHILE, again_in=None)
         assert its.is_due()
-        its.looked(1, soon=False)
+        its.looked(1, again_in=None)
         assert not its.is_due()
 
 
@@ -609,3 +609,26 @@ class TestToldToStop:
         deliver_pending()
         (record,) = [record for record in caplog.records if record.event == "attempt.not_prepared"]
         assert record.exc_info is None
+
+
+class TestWake:
+    def test_a_notification_makes_the_next_look_come_now(self):
+        it = make_worker()
+        it._rhythm._look_at = time.monotonic() + 60
+        assert not it._rhythm.is_due()
+        it._hear()
+        assert it._rhythm.is_due()
+
+
+class TestRateLimit:
+    def test_what_waits_for_it_alone_is_not_looked_at_until_its_slot(self):
+        endpoint, transport = make_endpoint(rate_limit=4), FakeTransport()
+        for _ in range(10):
+            make_delivery(endpoint=endpoint)
+        with CaptureQueriesContext(connection) as queries, make_worker(transport) as it:
+            ends_at = time.monotonic() + 1.1
+            while time.monotonic() < ends_at:
+                it._turn()
+                time.sleep(min(it._rhythm.seconds_left, 0.01))
+        assert 4 <= len(transport.requests) <= 6
+        assert sum("FROM" in query["sql"] and "endpointpace" in query["sql"] for query in queries) < 30
