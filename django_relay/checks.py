@@ -24,6 +24,7 @@ from django_relay.models import Event
 from django_relay.models.endpoint import MAX_TIMEOUT_SECONDS
 from django_relay.pipeline.upkeep import DLQ_RETENTION_DAYS_MIN
 from django_relay.rules import texts
+from django_relay.sources import job_checks
 from django_relay.transport import selection
 
 _LEASE_MARGIN_SECONDS = 10
@@ -34,7 +35,8 @@ _POSITIVE = (
     "MAX_IN_FLIGHT_PER_ENDPOINT", "FIRST_IN_FLIGHT_PER_ENDPOINT", "FAN_OUT_BATCH", "MAX_RESPONSE_BYTES", "PASS_SECONDS",
     "PASSES", "POLL_SECONDS",
     "RETENTION_BATCH", "EVENT_RETENTION_DAYS", "ATTEMPT_RETENTION_DAYS", "DELIVERY_RETENTION_DAYS",
-    "DLQ_RETENTION_DAYS", "PUBLISH_FAILURE_RETENTION_DAYS", "HOUR_RETENTION_DAYS", "DISABLE_MIN_FAILURES",
+    "DLQ_RETENTION_DAYS", "PUBLISH_FAILURE_RETENTION_DAYS", "HOUR_RETENTION_DAYS", "JOB_RETENTION_DAYS",
+    "DISABLE_MIN_FAILURES",
 )  # fmt: skip
 
 
@@ -45,6 +47,7 @@ def register() -> None:
     checks.register(check_catalog, Tags.models)
     checks.register(check_seams, Tags.compatibility)
     checks.register(check_database, Tags.compatibility)
+    checks.register(job_checks.check, Tags.compatibility)
     checks.register(check_deployment, Tags.security, deploy=True)
 
 

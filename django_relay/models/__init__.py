@@ -13,6 +13,7 @@ from django_relay.models.endpoint_hour import EndpointHour
 from django_relay.models.endpoint_pace import EndpointPace
 from django_relay.models.event import Event
 from django_relay.models.event_type import EventType
+from django_relay.models.job_run import JobRun
 from django_relay.models.publish_failure import PublishFailure
 from django_relay.models.signing_secret import SigningSecret
 from django_relay.models.worker_presence import WorkerPresence
@@ -27,6 +28,7 @@ __all__ = [
     "EndpointPace",
     "Event",
     "EventType",
+    "JobRun",
     "PublishFailure",
     "SigningSecret",
     "WorkerPresence",

@@ -144,7 +144,7 @@ def emit_best_effort(event_type: str, data: Any, **arguments: Any) -> Event | No
     except Exception as error:  # noqa: BLE001 - that is its promise
         frame = sys._getframe(1)
         caller = f"{frame.f_globals.get('__name__', '')}:{frame.f_lineno}"
-        _keep_failure({"event_type": event_type, "data": data, **arguments}, error, caller)
+        keep_failure({"event_type": event_type, "data": data, **arguments}, error, caller=caller)
         return None
 
 
@@ -284,7 +284,8 @@ def _kept_text(value: object) -> str:
     return texts.cleaned(value if isinstance(value, str) else _described(value))
 
 
-def _keep_failure(arguments: dict[str, Any], error: Exception, caller: str) -> None:
+def keep_failure(arguments: dict[str, Any], error: Exception, *, caller: str) -> None:
+    """Keep what could not be emitted as a ``PublishFailure``; never raises: if that fails too, it is logged."""
     try:
         try:
             kept = json.loads(_encode(arguments))
