@@ -26,6 +26,7 @@ Whose events they are: what ``with tenant(…)`` said where the job was enqueued
 the global tenant. What cannot be stored is kept as a ``PublishFailure``.
 """
 
+import dataclasses
 import functools
 import json
 import logging
@@ -242,7 +243,7 @@ def _begin(fact: JobFact, lost_at: datetime | None, *, using: str) -> JobFact:
         run.save(using=using)
     report("job.enqueued", fact)
     if fact.workflow and fact.workflow.is_first:
-        fact = fact.with_(workflow=_since(fact.workflow, fact.started_at))
+        fact = fact.with_(workflow=dataclasses.replace(fact.workflow, started_at=fact.started_at))
         report("workflow.started", fact)
     report("job.started", fact)
     return fact
@@ -343,7 +344,3 @@ def _key(fact: JobFact) -> str:
     """Return the job's id as its ``JobRun`` has it: an id that is too long for the column by its digest."""
     cleaned = texts.cleaned(fact.job_id)
     return cleaned if len(cleaned) <= _TEXT else ids.deterministic_event_id(fact.job_id)
-
-
-def _since(run: Workflow, moment: datetime | None) -> Workflow:
-    return Workflow(**{**vars(run), "started_at": moment})
