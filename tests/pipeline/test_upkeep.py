@@ -1,3 +1,4 @@
+import uuid
 from datetime import timedelta
 
 import pytest
@@ -11,6 +12,7 @@ from django_relay.models import (
     DLQEntry,
     EndpointHour,
     Event,
+    JobRun,
     PublishFailure,
     SigningSecret,
     WorkerPresence,
@@ -41,6 +43,10 @@ def make_presence(**values):
 
 def make_failure(**values):
     return PublishFailure.objects.create(event_type="a", arguments={}, error="e", **values)
+
+
+def make_job_run(**values):
+    return JobRun.objects.create(source="django_q", job_id=uuid.uuid4().hex, **values)
 
 
 def age(rows, days, *fields):
@@ -236,6 +242,19 @@ class TestEndpointHours:
             assert chore("endpoint hours") == 1
 
 
+class TestJobRuns:
+    def test_those_of_which_nothing_was_heard_for_long_are_forgotten(self):
+        make_job_run(updated_at=timezone.now() - 8 * DAY)
+        heard = make_job_run(updated_at=timezone.now() - 6 * DAY)
+        assert chore("job runs") == 1
+        assert list(JobRun.objects.all()) == [heard]
+
+    def test_how_long_is_a_setting(self):
+        make_job_run(updated_at=timezone.now() - 8 * DAY)
+        with relay(JOB_RETENTION_DAYS=9):
+            assert chore("job runs") == 0
+
+
 class TestTidy:
     def make_all_kinds(self, count):
         """Make ``count`` rows for each chore, and one that must stay beside each kind."""
@@ -252,6 +271,7 @@ class TestTidy:
             make_failure(created_at=long_ago)
             make_presence(seen_at=long_ago)
             EndpointHour.objects.create(endpoint=make_endpoint(), hour=long_ago)
+            make_job_run(updated_at=long_ago)
             make_attempt(make_dlq_entry(failed_at=long_ago).delivery, started_at=long_ago)
         Delivery.objects.filter(state="failed").update(created_at=long_ago, completed_at=long_ago)
         Event.objects.filter(deliveries__state="failed").update(created_at=long_ago)
