@@ -4,6 +4,7 @@ import os
 import platform
 from collections.abc import Mapping
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Self
 
 from django.db import models
@@ -11,6 +12,14 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from django_relay.fields import PrefixedIdField
+
+
+def this_machine() -> str:
+    """Return the name of this machine and, of a container, of its process ids: others may have the same of either."""
+    try:
+        return f"{platform.node()[:200]} {Path('/proc/self/ns/pid').readlink()}"
+    except OSError:  # not on Linux
+        return platform.node()[:200]
 
 
 class JobRunQuerySet(models.QuerySet["JobRun"]):
@@ -81,10 +90,10 @@ class JobRun(models.Model):
         return f"{self.source} {self.job_id}"
 
     def is_lost(self, now: datetime) -> bool:
-        """Return whether its process is gone from this machine, or its time is over, wherever it ran."""
+        """Return whether its process is gone from :func:`this_machine`, or its time is over, wherever it ran."""
         if self.lost_at is not None and self.lost_at < now:
             return True
-        if self.pid is None or self.hostname != platform.node():
+        if self.pid is None or self.hostname != this_machine():
             return False
         try:
             os.kill(self.pid, 0)

@@ -59,6 +59,7 @@ logger = logging.getLogger(__name__)
 SOURCE = "django_q"
 _OURS = "django_relay."
 _KEY = "django_relay"
+_PASSED_ON = "django_relay.passed_on"
 _TASKS = "django_q.tasks"
 _LOST_AFTER = timedelta(seconds=63)
 """How long after its time-out an attempt is certainly over: the sentinel waits three seconds, and clocks differ."""
@@ -86,7 +87,7 @@ def _quietly(receiver: Callable[..., None]) -> Callable[..., None]:
 
 
 def _enqueuing(task: _Task, **kwargs: Any) -> None:
-    passed_on = task["kwargs"].pop(_KEY, None)  # before anything can fail: it must never reach the job's function
+    passed_on = task["kwargs"].pop(_PASSED_ON, None)  # before anything can fail: it must never reach the job's function
     _pack(task, passed_on)
 
 
@@ -144,7 +145,7 @@ def _new_run(task: _Task) -> dict[str, Any] | None:
         return None
     func = _path(task["func"])
     run = Workflow(
-        run_id=str(task.get("group")),
+        run_id=str(task.get("group") or task["id"]),
         key=task["id"],
         name=func,
         step=func,
@@ -225,7 +226,7 @@ def _pass_on(fact: JobFact, chain: list[Any]) -> None:
     if fact.workflow is not None:
         number = fact.workflow.step_number + 1
         run = {**asdict(fact.workflow), "step": _path(func), "step_number": number}
-    chain[0] = (func, args, {**kwargs, _KEY: {"baggage": dict(fact.baggage), "workflow": run}})
+    chain[0] = (func, args, {**kwargs, _PASSED_ON: {"baggage": dict(fact.baggage), "workflow": run}})
 
 
 def _tell_lost(fact: JobFact) -> None:

@@ -31,7 +31,6 @@ import functools
 import json
 import logging
 import os
-import platform
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
@@ -44,6 +43,7 @@ from django.utils.module_loading import import_string
 from django_relay import context, exceptions, ids
 from django_relay.catalog import registry
 from django_relay.models import Event, JobRun, writing
+from django_relay.models.job_run import this_machine
 from django_relay.pipeline import outbox, upkeep
 from django_relay.rules import filters, texts
 from django_relay.sources import job_events
@@ -228,7 +228,7 @@ def _begin(fact: JobFact, lost_at: datetime | None, *, using: str) -> JobFact:
     fact = fact.with_(started_at=fact.started_at or timezone.now())
     run = JobRun(
         source=fact.source, job_id=_key(fact), attempt=fact.attempt, lost_at=lost_at, facts=fact.as_json(),
-        hostname=platform.node(), pid=os.getpid(),
+        hostname=this_machine(), pid=os.getpid(),
     )  # fmt: skip
     if not writing.insert_new([run], using=using):
         last = rows.of(fact.source, _key(fact)).select_for_update().get()

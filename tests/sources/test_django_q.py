@@ -438,7 +438,7 @@ class TestLost:
 
     def test_one_that_lives_is_not_lost(self):
         fact = self.lose()
-        JobRun.objects.update(pid=1, hostname="another machine")
+        JobRun.objects.update(hostname="another machine")
         assert self.sweep() == 0
         JobRun.objects.update(lost_at=timezone.now() - timedelta(seconds=1))
         assert self.sweep() == 1

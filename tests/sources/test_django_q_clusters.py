@@ -2,9 +2,11 @@
 
 import json
 import signal
+import time
 
 import pytest
 
+from django_relay.models import Event
 from tests.conformance.job_source_cases import (
     AGAIN,
     COMPLETED,
@@ -16,7 +18,7 @@ from tests.conformance.job_source_cases import (
     STARTED,
     JobSourceCases,
 )
-from tests.processes import wait_until
+from tests.processes import PASS_SECONDS, wait_until
 from tests.sources import redis_server
 
 pytestmark = pytest.mark.process
@@ -72,7 +74,26 @@ class DjangoQ:
         workers.wait(30)
 
 
-SETTINGS = {"name": "shop", "workers": 3, "timeout": 3, "retry": 5, "max_attempts": 2, "guard_cycle": 0.3}
+SETTINGS = {"name": "shop", "workers": 3, "timeout": 3, "retry": 5, "max_attempts": 2, "guard_cycle": 0.3, "recycle": 2}
+
+
+class TestClusters:
+    def test_one_that_is_killed_has_not_been_stopped(self, stage):
+        stage.relay, stage.jobs = {"JOBS": {}}, SETTINGS
+        workers = DjangoQ(stage).start()
+        workers.kill()
+        assert not Event.objects.exists()
+
+    def test_one_that_runs_passes_alone_is_ours(self, stage):
+        stage.relay = {"JOBS": {}}
+        stage.endpoint("/hooks")
+        passes = stage.cluster()
+        [event_id] = stage.emit(1)
+        stage.wait_for_requests(1)
+        time.sleep(2 * PASS_SECONDS)
+        passes.send(signal.SIGTERM)
+        passes.wait(30)
+        assert [event.pk for event in Event.objects.all()] == [event_id]
 
 
 class TestOrmBroker(JobSourceCases):
