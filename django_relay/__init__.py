@@ -4,7 +4,7 @@ The map, top to bottom (imports only go down)::
 
     management, testing                                 what people and programs touch
     runners | sources                                   the host's edges: what runs the worker (django-q2, a process,
-                                                        inline) and what else becomes events (changes of models)
+                                                        inline) and what else becomes events (models, jobs)
     pipeline                                            THE JOURNEY, one file a step:
         outbox → fan_out → leases → attempts → settlement → dlq, called in order by worker
     catalog                                             declared event types

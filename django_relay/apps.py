@@ -16,7 +16,7 @@ class RelayConfig(AppConfig):
 
     def ready(self) -> None:
         """Load the declarations of every app's ``webhooks.py`` and connect receivers."""
-        from django_relay import checks, runners  # noqa: PLC0415 - models must be loaded first
+        from django_relay import checks, runners, sources  # noqa: PLC0415 - models must be loaded first
         from django_relay.catalog import lookup, sync  # noqa: PLC0415
         from django_relay.sources import model_signals  # noqa: PLC0415
 
@@ -26,3 +26,4 @@ class RelayConfig(AppConfig):
         lookup.connect()
         post_migrate.connect(sync.after_migrate, sender=self, dispatch_uid="django_relay.sync")
         runners.connect()
+        sources.connect()

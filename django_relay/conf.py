@@ -160,6 +160,17 @@ class Settings:
     Q_CLUSTER_NAME: str | None = None
     """The django-q2 cluster that runs passes (one of ``ALT_CLUSTERS``); ``None`` is the default cluster."""
 
+    JOBS: Mapping[str, Any] | None = None
+    """Make events of the life of background jobs, see "Background jobs become events"; ``{}`` makes all 13 types,
+    ``None`` none. ``EVENTS``: only these, as ``["dispatch.job.failed"]``. ``PREFIX``: instead of ``dispatch``.
+    ``APPLICATION``: theirs, instead of ``default``. ``TENANT_RESOLVER``: dotted path of ``(fact) -> tenant_id``, asked
+    when no ``with tenant(…)`` said whose the job is. ``PAYLOADS``: ``{event type: dotted path}`` of ``(fact) -> data``.
+    ``ARGUMENTS``: ``True`` shows what jobs are called with."""
+
+    JOB_RETENTION_DAYS: int = 7
+    """How long jobs are remembered after their last sign of life, so that nothing is told of one twice; longer than
+    the job system may take to run one again."""
+
     PASS_SECONDS: float = 10.0
     """How long one django-q2 pass claims work before it hands over to its successor."""
 

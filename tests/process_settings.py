@@ -8,6 +8,8 @@ import os
 
 from example_project.settings import *  # noqa: F403
 from example_project.settings import DJANGO_RELAY as EXAMPLE_RELAY
+from example_project.settings import Q_CLUSTER as EXAMPLE_CLUSTER
 
+Q_CLUSTER = {**EXAMPLE_CLUSTER, **json.loads(os.environ.get("RELAY_TEST_CLUSTER", "{}"))}
 DJANGO_RELAY = {**EXAMPLE_RELAY, **json.loads(os.environ.get("RELAY_TEST_SETTINGS", "{}"))}
 SILENCED_SYSTEM_CHECKS = ["django_relay.E003"]

@@ -127,6 +127,10 @@ class Stage:
         self.folder = folder
         self.receiver = Receiver(folder)
         self.processes: list[Process] = []
+        self.relay: dict[str, object] = {}
+        """``DJANGO_RELAY`` of all processes of this stage, over :data:`SETTINGS`."""
+        self.jobs: dict[str, object] = {}
+        """``Q_CLUSTER`` of all processes of this stage, over the example's."""
 
     # Processes
 
@@ -145,6 +149,10 @@ class Stage:
             "qcluster", ["manage.py", "qcluster"], relay, RELAY_RETRY_SCHEDULE=schedule, Q_CLUSTER_NAME="relay"
         )
 
+    def command(self, *arguments: str, **relay: object) -> Process:
+        """Start ``manage.py`` with a command; ``qcluster`` is the cluster of the host's own jobs."""
+        return self._start(arguments[0], ["manage.py", *arguments], relay)
+
     def script(self, code: str, **relay: object) -> Process:
         """Start a Python script that has Django set up."""
         return self._start("script", ["-c", f"import django; django.setup()\n{code}"], relay)
@@ -156,7 +164,8 @@ class Stage:
             "DATABASE_URL": self.url,
             "DJANGO_SETTINGS_MODULE": "tests.process_settings",
             "DEBUG": "0",
-            "RELAY_TEST_SETTINGS": json.dumps({**SETTINGS, **relay}),
+            "RELAY_TEST_SETTINGS": json.dumps({**SETTINGS, **self.relay, **relay}),
+            "RELAY_TEST_CLUSTER": json.dumps(self.jobs),
             **variables,
         }
         log = self.folder / f"{len(self.processes)}-{name}.log"
@@ -175,9 +184,8 @@ class Stage:
 
     def endpoint(self, path: str, *, tenant_id: str = "acme", **values: Any) -> Endpoint:
         """Register an endpoint of the receiver's, which learns its secret."""
-        endpoint = Endpoint.objects.register(
-            tenant_id=tenant_id, url=self.receiver.url(path), event_types=["invoice.*"], **values
-        )
+        values.setdefault("event_types", ["invoice.*"])
+        endpoint = Endpoint.objects.register(tenant_id=tenant_id, url=self.receiver.url(path), **values)
         self.receiver.know(path, *endpoint.secrets)
         return endpoint
 

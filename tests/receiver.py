@@ -33,6 +33,7 @@ class Received:
     id: str
     attempt: int
     sha256: str
+    body: str
     verified: tuple[int, ...]
     """Which of the secrets told to the receiver verify it, by their place."""
     answered_at: float | None = None
@@ -155,6 +156,7 @@ class _Server:
                     id=headers.get("webhook-id"),
                     attempt=int(headers.get("webhook-attempt", 0)),
                     sha256=hashlib.sha256(body).hexdigest(),
+                    body=body.decode(),
                     verified=self._verified(path, headers, body),
                 )
                 status = await self._status(path, reader)

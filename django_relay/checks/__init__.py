@@ -22,7 +22,7 @@ from django_relay.models import Event
 from django_relay.models.endpoint import MAX_TIMEOUT_SECONDS
 from django_relay.pipeline.upkeep import DLQ_RETENTION_DAYS_MIN
 from django_relay.rules import texts
-from django_relay.sources import model_signals
+from django_relay.sources import job_checks, model_signals
 from django_relay.transport import selection
 
 _LEASE_MARGIN_SECONDS = 10
@@ -35,6 +35,7 @@ _POSITIVE = (
     "DELIVERY_RETENTION_DAYS", "DLQ_RETENTION_DAYS", "PUBLISH_FAILURE_RETENTION_DAYS", "HOUR_RETENTION_DAYS",
     "DISABLE_MIN_FAILURES", "AUDIT_RETENTION_DAYS", "API_KEY_RETENTION_DAYS", "PORTAL_SESSION_RETENTION_DAYS",
     "MAX_ENDPOINTS_PER_TENANT", "MAX_REPLAYS_PER_TENANT", "MAX_REPLAY_DUE_PER_ENDPOINT",
+    "JOB_RETENTION_DAYS",
 )  # fmt: skip
 
 
@@ -49,6 +50,7 @@ def register() -> None:
     checks.register(access.check_portal, Tags.security)
     checks.register(access.check_throttles, Tags.security)
     checks.register(access.check_resolver, Tags.compatibility)
+    checks.register(job_checks.check, Tags.compatibility)
     checks.register(check_deployment, Tags.security, deploy=True)
 
 

@@ -16,6 +16,7 @@ from django_relay.models.endpoint_pace import EndpointPace
 from django_relay.models.erasure import Erasure
 from django_relay.models.event import Event
 from django_relay.models.event_type import EventType
+from django_relay.models.job_run import JobRun
 from django_relay.models.portal_session import PortalSession
 from django_relay.models.publish_failure import PublishFailure
 from django_relay.models.replay import Replay
@@ -36,6 +37,7 @@ __all__ = [
     "Erasure",
     "Event",
     "EventType",
+    "JobRun",
     "PortalSession",
     "PublishFailure",
     "Replay",

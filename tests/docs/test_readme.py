@@ -1,5 +1,6 @@
 """The README's five minutes, done word for word in a new project, with the package installed from its wheel."""
 
+import contextlib
 import http.server
 import json
 import os
@@ -37,6 +38,13 @@ class Inbox:
 
     url: str = ""
     messages: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
+
+    def wait_for(self, count: int) -> list[tuple[dict[str, str], bytes]]:
+        """Return what came once that is so many messages, or after half a minute."""
+        until = time.monotonic() + 30
+        while len(self.messages) < count and time.monotonic() < until:
+            time.sleep(0.1)
+        return self.messages
 
 
 @pytest.fixture
@@ -96,14 +104,34 @@ class Project:
         self.run("-m", "django", "startproject", "mysite", ".")
         (self.folder / "billing").mkdir()
         (self.folder / "billing" / "__init__.py").touch()
-        for name, text in blocks("file"):
-            with (self.folder / name).open("a") as file:
-                file.write("\n" + text)
+        self.add("file")
         with (self.folder / "mysite" / "settings.py").open("a") as file:
             if database_url.startswith("postgresql"):
                 from example_project.settings import database
 
                 file.write(f"\nDATABASES = {{'default': {database(database_url)!r}}}\n")
+
+    def add(self, kind: str) -> None:
+        """Write the README's files of a kind, or append to them."""
+        for name, text in blocks(kind):
+            with (self.folder / name).open("a") as file:
+                file.write("\n" + text)
+
+    @contextlib.contextmanager
+    def cluster(self) -> Iterator[None]:
+        """Run the worker as the README says."""
+        cluster = subprocess.Popen(
+            [sys.executable, *command("worker")],
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            yield
+        finally:
+            cluster.terminate()
+            cluster.wait(60)
 
     def run(self, *arguments: str) -> str:
         done = subprocess.run(
@@ -145,21 +173,8 @@ class TestFiveMinutes:
         ((_name, pay),) = blocks("pay")
         project.shell(pay)
 
-        cluster = subprocess.Popen(
-            [sys.executable, *command("worker")],
-            cwd=project.folder,
-            env=project.environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        try:
-            until = time.monotonic() + 30
-            while not inbox.messages and time.monotonic() < until:
-                time.sleep(0.1)
-            (headers, body), *_more = inbox.messages
-        finally:
-            cluster.terminate()
-            cluster.wait(60)
+        with project.cluster():
+            (headers, body), *_more = inbox.wait_for(1)
         event = standardwebhooks.Webhook(secret).verify(body, headers)
         assert event["type"] == "invoice.paid"
         assert event["data"] == {"number": "2026-0042", "amount": "99.00"}
@@ -182,6 +197,22 @@ class TestFiveMinutes:
         ((_name, text),) = blocks("test")
         (project.folder / "billing" / "tests.py").write_text(text)
         project.run("manage.py", "test", "billing")
+
+
+@pytest.mark.process
+class TestBackgroundJobs:
+    def test_become_events_as_written(self, project, inbox):
+        project.add("jobs")
+        project.run(*command("run"))
+        ((_name, enqueue),) = blocks("enqueue")
+        project.shell(enqueue.replace("http://127.0.0.1:9000/webhooks", inbox.url))
+        with project.cluster():
+            found = [json.loads(body) for _headers, body in inbox.wait_for(2)]
+        ((_name, settings), *_files) = blocks("jobs")
+        assert all(event["type"] in settings for event in found)
+        assert {event["type"] for event in found} == {"dispatch.job.started", "dispatch.job.completed"}
+        assert {event["data"]["func"] for event in found} == {"billing.tasks.remind"}
+        assert {event["data"]["scope_org_id"] for event in found} == {"acme"}
 
 
 class TestReceiver:

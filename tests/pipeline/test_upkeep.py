@@ -1,3 +1,4 @@
+import uuid
 from datetime import timedelta
 
 import pytest
@@ -13,6 +14,7 @@ from django_relay.models import (
     DLQEntry,
     EndpointHour,
     Event,
+    JobRun,
     PortalSession,
     PublishFailure,
     Replay,
@@ -56,6 +58,10 @@ def make_presence(**values):
 
 def make_failure(**values):
     return PublishFailure.objects.create(event_type="a", arguments={}, error="e", **values)
+
+
+def make_job_run(**values):
+    return JobRun.objects.create(source="django_q", job_id=uuid.uuid4().hex, **values)
 
 
 def age(rows, days, *fields):
@@ -299,6 +305,19 @@ class TestReplays:
         assert set(Replay.objects.all()) == {young, running}
 
 
+class TestJobRuns:
+    def test_those_of_which_nothing_was_heard_for_long_are_forgotten(self):
+        make_job_run(updated_at=timezone.now() - 8 * DAY)
+        heard = make_job_run(updated_at=timezone.now() - 6 * DAY)
+        assert chore("job runs") == 1
+        assert list(JobRun.objects.all()) == [heard]
+
+    def test_how_long_is_a_setting(self):
+        make_job_run(updated_at=timezone.now() - 8 * DAY)
+        with relay(JOB_RETENTION_DAYS=9):
+            assert chore("job runs") == 0
+
+
 class TestTidy:
     def make_all_kinds(self, count):
         """Make ``count`` rows for each chore, and one that must stay beside each kind."""
@@ -318,6 +337,7 @@ class TestTidy:
             make_link(now=long_ago)  # leaves an audit entry as old
             make_replay(state="completed", completed_at=long_ago)
             EndpointHour.objects.create(endpoint=make_endpoint(), hour=long_ago)
+            make_job_run(updated_at=long_ago)
             make_attempt(make_dlq_entry(failed_at=long_ago).delivery, started_at=long_ago)
         ApiKey.objects.update(expires_at=long_ago)
         Delivery.objects.filter(state="failed").update(created_at=long_ago, completed_at=long_ago)

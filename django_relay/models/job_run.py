@@ -1,0 +1,104 @@
+"""Job runs: which background jobs run or ran, so that lost ones are noticed and nothing is told of one twice."""
+
+import os
+import platform
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Self
+
+from django.db import models
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from django_relay.fields import PrefixedIdField
+
+
+def this_machine() -> str:
+    """Return the name of this machine and, of a container, of its process ids: others may have the same of either."""
+    try:
+        return f"{platform.node()[:200]} {Path('/proc/self/ns/pid').readlink()}"
+    except OSError:  # not on Linux
+        return platform.node()[:200]
+
+
+class JobRunQuerySet(models.QuerySet["JobRun"]):
+    """Job runs by state, and the guarded ways out of each."""
+
+    def of(self, source: str, job_id: str) -> Self:
+        """Return the run of one job: at most one."""
+        return self.filter(source=source, job_id=job_id)
+
+    def running(self) -> Self:
+        """Return runs whose end nobody has told."""
+        return self.filter(state=JobRun.State.RUNNING)
+
+    def untouched_since(self, moment: datetime) -> Self:
+        """Return runs of which nothing was heard since ``moment``."""
+        return self.filter(updated_at__lt=moment)
+
+    def end(self, state: "JobRun.State", attempt: int, *, facts: Mapping[str, Any]) -> bool:
+        """Let an attempt end as ``state``, and return whether that may be told: it contradicts nothing told before.
+
+        A job completes once, whichever attempt does it, but not by an attempt that was given up. What a newer attempt
+        has replaced fails no more, and only what runs can be waiting to be run again.
+        """
+        if state == JobRun.State.COMPLETED:
+            may = self.exclude(state=state).exclude(state=JobRun.State.FAILED, attempt=attempt)
+        elif state == JobRun.State.FAILED:
+            may = self.filter(state__in=[JobRun.State.RUNNING, JobRun.State.RETRYING], attempt=attempt)
+        else:
+            may = self.running().filter(attempt=attempt)
+        return bool(may.update(state=state, facts=facts, updated_at=timezone.now()))
+
+
+class JobRun(models.Model):
+    """One background job that began to run, until retention. ``facts`` is what its events are made of, as JSON."""
+
+    class State(models.TextChoices):
+        """``running`` → ``retrying`` → ``running`` … → ``completed`` or ``failed``, from which it may run again."""
+
+        RUNNING = "running", _("running")
+        RETRYING = "retrying", _("retrying")
+        COMPLETED = "completed", _("completed")
+        FAILED = "failed", _("failed")
+
+    id = PrefixedIdField("job_", primary_key=True)
+    source = models.CharField(_("source"), max_length=32)
+    job_id = models.CharField(_("job"), max_length=255)
+    attempt = models.PositiveIntegerField(_("attempt"), default=1)
+    state = models.CharField(_("state"), max_length=16, choices=State.choices, default=State.RUNNING)
+    hostname = models.CharField(_("host name"), max_length=255, blank=True)
+    pid = models.PositiveIntegerField(_("process id"), null=True, blank=True)
+    lost_at = models.DateTimeField(_("lost at"), null=True, blank=True)
+    facts = models.JSONField(_("facts"), default=dict)
+    created_at = models.DateTimeField(_("created at"), default=timezone.now, editable=False)
+    updated_at = models.DateTimeField(_("updated at"), default=timezone.now)
+
+    objects = JobRunQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("job run")
+        verbose_name_plural = _("job runs")
+        indexes = [
+            models.Index(fields=["source"], condition=models.Q(state="running"), name="relay_job_run_running"),
+            models.Index(fields=["updated_at"], name="relay_job_run_age"),
+        ]
+        constraints = [models.UniqueConstraint(fields=["source", "job_id"], name="relay_job_run_once_per_job")]
+
+    def __str__(self) -> str:
+        return f"{self.source} {self.job_id}"
+
+    def is_lost(self, now: datetime) -> bool:
+        """Return whether its process is gone from :func:`this_machine`, or its time is over, wherever it ran."""
+        if self.lost_at is not None and self.lost_at < now:
+            return True
+        if self.pid is None or self.hostname != this_machine():
+            return False
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:
+            return False
+        return False
