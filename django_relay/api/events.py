@@ -130,6 +130,11 @@ class Events(Resource):
 
     tag = "Events"
 
+    @property
+    def largest_events(self) -> int:  # type: ignore[override]
+        """Return 4 for a batch, and 1 for an event."""
+        return 4 if self.action == "batch" else 1
+
     @operation("read", "List events", query=EventQuery, answers={200: pages.of(EventShown)}, may=(404,))
     def list(self, request: Request) -> Response:
         """Return a page of events, newest first."""

@@ -15,9 +15,12 @@ _LEVELS_AROUND_DATA = 3
 """How deep the data of an event lies in the body of a batch."""
 
 
-def max_body_bytes() -> int:
-    """Return how many bytes a body may have: enough for the largest data, each letter written as an escape."""
-    return 4 * max(int(conf.settings.MAX_PAYLOAD_BYTES), 262_144)
+_BYTES_AROUND_DATA = 65_536
+
+
+def max_body_bytes(events: int = 1) -> int:
+    """Return how many bytes a body may have that carries so many events of the largest size."""
+    return events * int(conf.settings.MAX_PAYLOAD_BYTES) + _BYTES_AROUND_DATA
 
 
 class StrictJSONParser(BaseParser):
@@ -33,8 +36,9 @@ class StrictJSONParser(BaseParser):
         Raises:
             InvalidBody: ``too_large``, ``bad_json`` or ``too_deep``.
         """
-        most = max_body_bytes()
-        given = (parser_context or {})["request"].META.get("CONTENT_LENGTH") or "0"
+        context = parser_context or {}
+        most = max_body_bytes(context["view"].largest_events)
+        given = context["request"].META.get("CONTENT_LENGTH") or "0"
         raw = b"" if not given.isdigit() or int(given) > most else stream.read(most + 1)
         if (given.isdigit() and int(given) > most) or len(raw) > most:
             raise exceptions.InvalidBody(f"The body has more than {most} bytes.", code="too_large")

@@ -81,6 +81,8 @@ class Resource(ViewSet):
     metadata_class = None
     tag = ""
     """The heading in the description."""
+    largest_events = 1
+    """How many events of the largest size a body may hold."""
     pointers: ClassVar[Mapping[type[Exception], str]] = {}
     """Where in a body errors stand that name no field themselves, if not where they usually do."""
 

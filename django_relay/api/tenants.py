@@ -99,7 +99,11 @@ class Tenants(Resource):
     def retrieve(self, request: Request, tenant_id: str) -> Response:
         """Return one tenant of which anything is stored."""
         owned = {"application": self.application, "tenant_id": tenant_id}
-        row = self._counted(Endpoint.objects.filter(deleted_at__isnull=True, tenant_id=tenant_id)).order_by("tenant_id").first()
+        row = (
+            self._counted(Endpoint.objects.filter(deleted_at__isnull=True, tenant_id=tenant_id))
+            .order_by("tenant_id")
+            .first()
+        )
         erasure = Erasure.objects.using(self.using).filter(**owned).order_by("-pk").first()
         if row is None and erasure is None:
             self.only(Event.objects.using(self.using).filter(**owned).only("pk"))

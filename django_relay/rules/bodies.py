@@ -29,7 +29,7 @@ def read(raw: bytes, *, max_depth: int) -> Any:
     if _is_deeper(text, max_depth):
         raise exceptions.InvalidBody(f"The body is nested deeper than {max_depth} levels.", code="too_deep")
     try:
-        value = json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant)
+        value = json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant, parse_float=_float)
     except exceptions.InvalidBody:
         raise
     except json.JSONDecodeError as error:
@@ -48,6 +48,13 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         raise exceptions.InvalidBody("The body holds an object that has a name twice.")
     return found
+
+
+def _float(text: str) -> float:
+    value = float(text)
+    if value == 0 and text.strip("-").lower().partition("e")[0].strip("0."):
+        raise exceptions.InvalidBody("The body holds a number that is too small for a float.")
+    return value
 
 
 def _refuse_constant(name: str) -> None:
