@@ -1,10 +1,20 @@
-"""The example's pages: the Django admin."""
+"""The example's pages: the Django admin, and the API with its description where drf-spectacular is installed."""
 
+from django.apps import apps
 from django.contrib import admin
-from django.urls import path
+from django.urls import include, path
 from django.views.generic import RedirectView
 
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/", admin.site.urls),
+    path("webhooks/api/v1/", include("django_relay.api.urls")),
 ]
+if apps.is_installed("drf_spectacular"):
+    from drf_spectacular.views import SpectacularAPIView, SpectacularRedocView, SpectacularSwaggerView
+
+    urlpatterns += [
+        path("webhooks/api/openapi.yaml", SpectacularAPIView.as_view(), name="openapi"),
+        path("webhooks/api/docs/", SpectacularSwaggerView.as_view(url_name="openapi")),
+        path("webhooks/api/redoc/", SpectacularRedocView.as_view(url_name="openapi")),
+    ]
