@@ -137,6 +137,8 @@ class JobSourceCases:
 
     def _swept(self, stage: Stage) -> bool:
         """Look for lost jobs, as upkeep does every minute, and say whether the one that died is found."""
+        for process in stage.processes:
+            process.is_running()  # as init does: a process is gone once its parent has heard of its death
         assert stage.command("relay_prune").wait(30) == 0
         return any(
             run.attempt > 1 or run.state != "running" for run in JobRun.objects.filter(facts__func__endswith=".die")
