@@ -27,7 +27,6 @@ import multiprocessing
 import multiprocessing.util
 import os
 import platform
-import re
 import sys
 import threading
 import traceback
@@ -57,6 +56,7 @@ SOURCE = "django_q"
 _OURS = "django_relay."
 _KEY = "django_relay"
 _PASSED_ON = "django_relay.passed_on"
+_ACK_ID = "ack_id"
 _TASKS = "django_q.tasks"
 _LOST_AFTER = timedelta(seconds=63)
 """How long after its time-out an attempt is certainly over: the sentinel waits three seconds, and clocks differ."""
@@ -161,19 +161,23 @@ def _ending(task: _Task, **kwargs: Any) -> None:
         return
     fact, stack = _open.pop(id(task))
     stack.close()
-    fact = fact.with_(completed_at=_aware(task.get("stopped", timezone.now())))
+    after = fact if task.get("success") else fact.with_(workflow=None)
+    try:
+        after = _tell_end(fact.with_(completed_at=_aware(task.get("stopped", timezone.now()))), task)
+    finally:
+        if task.get("chain"):
+            _pass_on(after, task["chain"])
+
+
+def _tell_end(fact: JobFact, task: _Task) -> JobFact:
     if task.get("success"):
-        fact = jobs.completed(fact)
-    elif "success" not in task:  # with sync the exception goes to the caller, and nothing is kept
-        fact = jobs.failed(fact.with_(error=_error(f"{sys.exc_info()[1]} : {traceback.format_exc()}")), in_dlq=False)
-    else:
-        fact = _tell_failed(fact.with_(error=_error(task["result"])), task)
-    if task.get("chain"):
-        _pass_on(fact, task["chain"])
-
-
-def _tell_failed(fact: JobFact, task: _Task) -> JobFact:
-    next_run_at = _given_back_at(task.get("ack_id"))
+        return jobs.completed(fact)
+    if "success" not in task:  # with sync the exception goes to the caller, and nothing is kept
+        return jobs.failed(
+            fact.with_(error=JobError.parse(f"{sys.exc_info()[1]} : {traceback.format_exc()}")), in_dlq=False
+        )
+    fact = fact.with_(error=JobError.parse(task["result"]))
+    next_run_at = _given_back_at(task.get(_ACK_ID))
     if next_run_at == _NEVER or _is_acknowledged(task):
         return jobs.failed(fact, in_dlq=not task.get("cached"))
     return jobs.retrying(fact.with_(next_run_at=next_run_at), fails_run=True)
@@ -210,7 +214,8 @@ def _pass_on(fact: JobFact, chain: list[Any]) -> None:
     if fact.workflow is not None:
         number = fact.workflow.step_number + 1
         run = {**asdict(fact.workflow), "step": _path(func), "step_number": number}
-    chain[0] = (func, args, {**kwargs, _PASSED_ON: {"baggage": dict(fact.baggage), "workflow": run}})
+    baggage = {name: value for name, value in fact.baggage.items() if name != _ACK_ID}
+    chain[0] = (func, args, {**kwargs, _PASSED_ON: {"baggage": baggage, "workflow": run}})
 
 
 def _tell_lost(fact: JobFact) -> None:
@@ -219,7 +224,7 @@ def _tell_lost(fact: JobFact) -> None:
     if task is not None and task.success:
         jobs.completed(fact.with_(error=None, completed_at=_aware(task.stopped)))
         return
-    next_run_at = _given_back_at(fact.baggage.get("ack_id"))
+    next_run_at = _given_back_at(fact.baggage.get(_ACK_ID))
     if next_run_at == _NEVER:
         jobs.failed(fact, in_dlq=False)
     else:
@@ -315,7 +320,7 @@ def _fact(task: _Task) -> JobFact:
         enqueued_at=_aware(task["started"]),
         arguments=jobs.shown_arguments(task["args"], task["kwargs"]),
         workflow=Workflow(**run) if run else None,
-        baggage={**travelled.get("baggage", {}), **({"ack_id": task["ack_id"]} if task.get("ack_id") else {})},
+        baggage={**travelled.get("baggage", {}), **({_ACK_ID: task[_ACK_ID]} if task.get(_ACK_ID) else {})},
     )
 
 
@@ -330,17 +335,3 @@ def _is_ours(func: object) -> bool:
 
 def _aware(value: datetime) -> datetime:
     return timezone.make_aware(value) if timezone.is_naive(value) else value
-
-
-_TRACEBACK = re.compile(r" : (?=Traceback \(most recent call last\):|  [+] Exception Group Traceback)")
-
-
-def _error(result: object) -> JobError:
-    """Return the error of a failed task: django-q2 keeps ``<message> : <traceback>``; the latter names the type."""
-    message, *rest = _TRACEBACK.split(str(result), maxsplit=1)
-    first_line = message.partition("\n")[0]
-    for line in reversed(rest[0].splitlines() if rest else []):
-        name, _colon, said = line.partition(": ")
-        if re.fullmatch(r"[^\W\d][\w.<>]*", name.strip(" |")) and said == first_line:
-            return JobError.of(name.strip(" |"), message)
-    return JobError.of("Exception", message)

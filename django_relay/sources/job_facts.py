@@ -1,6 +1,7 @@
 """What a job source says of a job: plain values, the same for every job system."""
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -14,6 +15,9 @@ _LONGEST = 1_000
 _TEXTS = ("job_id", "name", "queue", "func", "entry_name", "schedule", "worker")
 """What a job system says in its own words: made storable, and cut."""
 
+_TRACEBACK = re.compile(r" : (?=Traceback \(most recent call last\):|  [+] Exception Group Traceback)")
+_TYPE = re.compile(r"[^\W\d][\w.<>]*")
+
 
 @dataclass(frozen=True)
 class JobError:
@@ -26,6 +30,17 @@ class JobError:
     def of(cls, type_name: object, message: object) -> Self:
         """Return an error whose texts can be stored, and are short."""
         return cls(texts.cleaned(str(type_name))[:_MAX_NAME], texts.cleaned(str(message))[:_MAX_MESSAGE])
+
+    @classmethod
+    def parse(cls, text: object) -> Self:
+        """Return the error behind ``<message> : <traceback>``, which job systems keep: the traceback names its type."""
+        message, *rest = _TRACEBACK.split(str(text), maxsplit=1)
+        first_line = message.partition("\n")[0]
+        for line in reversed(rest[0].splitlines() if rest else []):
+            name, _colon, said = line.partition(": ")
+            if _TYPE.fullmatch(name.strip(" |")) and said == first_line:
+                return cls.of(name.strip(" |"), message)
+        return cls.of("Exception", message)
 
 
 LOST = JobError("lost", "The worker that ran it is gone.")

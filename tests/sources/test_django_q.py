@@ -337,6 +337,14 @@ class TestChains:
             work()
         assert told("run_id").count(("workflow.completed", "nightly")) == 2
 
+    def test_one_whose_step_could_not_be_told_of_begins_no_other_run(self, monkeypatch, caplog):
+        monkeypatch.setattr(django_q, "_given_back_at", lambda ack_id: 1 / 0)
+        async_chain([HERE + "broken", HERE + "no_arguments"])
+        work()
+        assert seen == ["no arguments"]
+        assert [name for name in told() if name.startswith("workflow.")] == ["workflow.started"]
+        assert "A job of django-q2 was not told of." in caplog.text
+
     def test_a_step_that_runs_twice_is_one(self):
         async_chain([HERE + "no_arguments"] * 2)
         take(is_recorded=False)
@@ -500,24 +508,3 @@ class TestNeverRaises:
         assert seen == ["no arguments"]
         assert told() == []
         assert "Events of a job were not stored." in caplog.text
-
-
-@pytest.mark.parametrize(
-    ("result", "error"),
-    [
-        ("no : Traceback (most recent call last):\n  File\nValueError: no\n", ("ValueError", "no")),
-        (" : Traceback (most recent call last):\n  File\nshop.errors.SoldOut\n", ("shop.errors.SoldOut", "")),
-        ("a\nb: c : Traceback (most recent call last):\nKeyError: a\nb: c\n", ("KeyError", "a\nb: c")),
-        (
-            "x : Traceback (most recent call last):\nOSError: y\n\nTraceback\nValueError: x\na note\n",
-            ("ValueError", "x"),
-        ),
-        ("it is all odd", ("Exception", "it is all odd")),
-        ("x : Traceback (most recent call last):\nnothing like it", ("Exception", "x")),
-        (None, ("Exception", "None")),
-    ],
-    ids=["plain", "without a message", "lines", "a cause and a note", "no traceback", "odd traceback", "nothing"],
-)
-def test_the_type_of_an_error_is_read_from_its_traceback(result, error):
-    found = django_q._error(result)
-    assert (found.type, found.message) == error

@@ -1,6 +1,8 @@
 import json
 from datetime import UTC, datetime
 
+import pytest
+
 from django_relay.sources.job_facts import JobError, JobFact, Workflow
 
 NOW = datetime(2026, 11, 22, 12, 0, 0, 5, tzinfo=UTC)
@@ -24,3 +26,24 @@ class TestJobFact:
         assert fact.elapsed_ms == 0
         assert fact.with_(started_at=NOW.replace(second=9)).elapsed_ms == 0
         assert fact.with_(started_at=None).elapsed_ms is None
+
+
+@pytest.mark.parametrize(
+    ("result", "error"),
+    [
+        ("no : Traceback (most recent call last):\n  File\nValueError: no\n", ("ValueError", "no")),
+        (" : Traceback (most recent call last):\n  File\nshop.errors.SoldOut\n", ("shop.errors.SoldOut", "")),
+        ("a\nb: c : Traceback (most recent call last):\nKeyError: a\nb: c\n", ("KeyError", "a\nb: c")),
+        (
+            "x : Traceback (most recent call last):\nOSError: y\n\nTraceback\nValueError: x\na note\n",
+            ("ValueError", "x"),
+        ),
+        ("it is all odd", ("Exception", "it is all odd")),
+        ("x : Traceback (most recent call last):\nnothing like it", ("Exception", "x")),
+        (None, ("Exception", "None")),
+    ],
+    ids=["plain", "without a message", "lines", "a cause and a note", "no traceback", "odd traceback", "nothing"],
+)
+def test_the_type_of_an_error_is_read_from_its_traceback(result, error):
+    found = JobError.parse(result)
+    assert (found.type, found.message) == error

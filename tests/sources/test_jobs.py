@@ -14,6 +14,7 @@ from django_relay.sources import jobs
 from django_relay.sources.job_facts import JobError, JobFact, Workflow
 from tests.factories import USING
 from tests.sources.hearing import job_settings, told
+from tests.threads import together
 
 pytestmark = pytest.mark.django_db
 
@@ -230,6 +231,13 @@ class TestSafety:
             fact = jobs.started(make_fact())
         assert fact.attempt == 1
         assert told() == ["job.enqueued", "job.started"]
+
+    @pytest.mark.django_db(transaction=True)
+    def test_attempts_that_begin_at_once_get_different_numbers(self):
+        with job_settings():
+            found = together(lambda _number: jobs.started(make_fact()).attempt, 4)
+        assert sorted(found) == [1, 2, 3, 4]
+        assert sorted(name for name in told() if name != "job.retrying") == ["job.enqueued", *["job.started"] * 4]
 
     def test_a_sweep_is_a_chore_of_upkeep(self):
         assert "lost jobs" not in upkeep.CHORES
