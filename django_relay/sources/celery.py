@@ -19,26 +19,23 @@ Celery's own tasks (``celery.…``) are not told of.
 import functools
 import json
 import sys
-import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from billiard.exceptions import WorkerLostError
 from billiard.process import current_process
-from celery import current_task, schedules, signals
-from celery.exceptions import Reject, Retry
-from celery.utils.serialization import UnpickleableExceptionWrapper
+from celery import current_task, signals
+from celery.exceptions import Reject
 from django.db import connections, router, transaction
 from django.utils import timezone
 
 from django_relay.models import Event
-from django_relay.sources import celery_canvas, jobs
+from django_relay.sources import celery_canvas, celery_facts, jobs
 from django_relay.sources.job_facts import JobError, JobFact, Workflow
 
-SOURCE = "celery"
+SOURCE = celery_facts.SOURCE
 REPORTS: Mapping[str, str] = {
     "job.enqueued": "the message is published; in a transaction: it commits",
     "job.started": "each attempt",
@@ -55,9 +52,7 @@ REPORTS: Mapping[str, str] = {
 }
 """The events that this source tells, and when."""
 
-_KEY = "django_relay"
 _RUN = "django_relay_run"
-_OWN = "celery."
 _LOST_AFTER = timedelta(seconds=60)
 """How long after its hard time limit an attempt is certainly over: clocks differ, and processes are ended slowly."""
 _started_at = timezone.now()
@@ -79,9 +74,9 @@ class _Run:
 @jobs.quietly
 def _publishing(headers: dict[str, Any], body: Any, routing_key: str, **kwargs: Any) -> None:
     """Put into a message's headers what is to travel with it."""
-    if not _is_heard(headers):
+    if not celery_facts.is_heard(headers):
         return
-    run, travelling = _current(), _travelling(headers)
+    run, travelling = _current(), celery_facts.travelling(headers)
     if travelling.get("id", headers["id"]) != headers["id"]:
         travelling = {}  # headers that the project's code has copied from another task's
     if run is not None and headers.get("replaced_task_nesting", 0) > run.fact.baggage.get("nesting", 0):
@@ -89,7 +84,7 @@ def _publishing(headers: dict[str, Any], body: Any, routing_key: str, **kwargs: 
     if "baggage" not in travelling:
         travelling = _new_travel(headers, body, run)
     _tell_step(run, travelling, job_id=headers["id"])
-    headers[_KEY] = json.dumps(
+    headers[celery_facts.KEY] = json.dumps(
         {"enqueued_at": timezone.now().isoformat(), "queue": routing_key, **travelling, "id": headers["id"]}
     )
 
@@ -102,7 +97,7 @@ def _new_travel(headers: Mapping[str, Any], body: Any, run: _Run | None) -> dict
     def give(signature: celery_canvas.Signature, place: Workflow) -> None:
         options = signature.get("options") or {}
         travelling = json.dumps({"baggage": baggage, "workflow": place.as_json()})
-        signature["options"] = {**options, "headers": {_KEY: travelling, **(options.get("headers") or {})}}
+        signature["options"] = {**options, "headers": {celery_facts.KEY: travelling, **(options.get("headers") or {})}}
 
     place = celery_canvas.begin(headers, body[2] or {}, give)
     return {
@@ -127,34 +122,17 @@ def _tell_step(run: _Run | None, travelling: dict[str, Any], *, job_id: str) -> 
 
 @jobs.quietly
 def _published(headers: Mapping[str, Any], body: Any, **kwargs: Any) -> None:
-    if not _is_heard(headers) or headers.get("retries") or headers.get("replaced_task_nesting"):
+    if not celery_facts.is_heard(headers) or headers.get("retries") or headers.get("replaced_task_nesting"):
         return
-    fact = _fact(headers, body[0], body[1])
-    entry = _due_entry() if headers.get("celery_beat_task") else None
+    fact = celery_facts.fact(headers, body[0], body[1])
+    entry = celery_facts.due_entry() if headers.get("celery_beat_task") else None
     if entry is not None:
         with _for_a_moment():
-            jobs.cron_fired(fact.with_(entry_name=entry.name, schedule=_schedule(entry.schedule)))
+            jobs.cron_fired(fact.with_(entry_name=entry.name, schedule=celery_facts.schedule_text(entry.schedule)))
             jobs.enqueued(fact)
         return
     tell = functools.partial(jobs.enqueued, fact)
     transaction.on_commit(tell, using=router.db_for_write(Event), robust=True)
-
-
-def _due_entry() -> Any:
-    """Return the entry for which beat publishes a message: its code, which sends the signal, has it in hand."""
-    for frame, _line in traceback.walk_stack(None):
-        if frame.f_globals.get("__name__") == "celery.beat" and frame.f_code.co_name == "apply_async":
-            return frame.f_locals.get("entry")
-    return None
-
-
-def _schedule(schedule: Any) -> str:
-    if isinstance(schedule, schedules.crontab):
-        parts = ("minute", "hour", "day_of_month", "month_of_year", "day_of_week")
-        return " ".join(str(getattr(schedule, f"_orig_{part}")) for part in parts)
-    if type(schedule) is schedules.schedule:
-        return f"every {schedule.run_every.total_seconds():g} s"
-    return str(schedule)
 
 
 # Run
@@ -163,9 +141,9 @@ def _schedule(schedule: Any) -> str:
 @jobs.quietly
 def _starting(task: Any, args: Any, kwargs: Any, **_: Any) -> None:
     request = task.request
-    if not _is_heard(vars(request)):
+    if not celery_facts.is_heard(vars(request)):
         return
-    fact = jobs.started(_fact(vars(request), args, kwargs, task=task), lost_at=_lost_at(task))
+    fact = jobs.started(celery_facts.fact(vars(request), args, kwargs, task=task), lost_at=_lost_at(task))
     run = _Run(fact, ExitStack())
     setattr(request, _RUN, run)
     run.context.enter_context(jobs.running(fact))
@@ -190,10 +168,14 @@ def _succeeded(sender: Any, **kwargs: Any) -> None:
 @jobs.quietly
 def _retrying(sender: Any, request: Any, reason: Any = None, **kwargs: Any) -> None:
     run = getattr(request, _RUN, None)
-    error = _error(reason) if reason is not None else JobError("cancelled", "The worker lost its broker.")
+    error = celery_facts.error(reason) if reason is not None else JobError("cancelled", "The worker lost its broker.")
     with _for_a_moment() if run is None else ExitStack():
         fact = _heard_outside(vars(request)) if run is None else run.fact
-        ended = {"error": error, "completed_at": timezone.now(), "next_run_at": _moment(getattr(reason, "when", None))}
+        ended = {
+            "error": error,
+            "completed_at": timezone.now(),
+            "next_run_at": celery_facts.moment(getattr(reason, "when", None)),
+        }
         jobs.retrying(fact.with_(**ended))
     if run is not None:
         run.is_told = True
@@ -204,11 +186,11 @@ def _failed(sender: Any, task_id: str, exception: BaseException, **kwargs: Any) 
     run = getattr(sender.request, _RUN, None)
     if run is not None and run.fact.job_id == task_id:
         run.is_told = True
-        _tell_failed(run.fact, _error(exception))
-    elif not sender.name.startswith(_OWN):
+        _tell_failed(run.fact, celery_facts.error(exception))
+    elif not celery_facts.is_celerys(sender.name):
         said = vars(sender.request) if sender.request.id == task_id else {"id": task_id, "task": sender.name}
         with _for_a_moment():
-            _tell_failed(_heard_outside(said), _error(exception))
+            _tell_failed(_heard_outside(said), celery_facts.error(exception))
 
 
 @jobs.quietly
@@ -225,18 +207,20 @@ def _ended(sender: Any, retval: Any = None, state: Any = None, **kwargs: Any) ->
     with _for_a_moment():
         if state == "REJECTED" and isinstance(retval, Reject):
             tell = jobs.retrying if retval.requeue else functools.partial(jobs.failed, in_dlq=False)
-            tell(fact.with_(error=_error(retval.reason if isinstance(retval.reason, Exception) else retval)))
+            tell(
+                fact.with_(error=celery_facts.error(retval.reason if isinstance(retval.reason, Exception) else retval))
+            )
         elif state == "IGNORED" and run.is_replaced:
             jobs.retrying(fact.with_(error=JobError("Ignore", "The task replaced itself.")))
         elif state == "IGNORED":
             jobs.completed(fact)
         elif sender.request.is_eager and (raised := sys.exc_info()[1]) is not None:
-            _tell_failed(fact, _error(raised))  # it is on its way to the caller, and has no signal
+            _tell_failed(fact, celery_facts.error(raised))  # it is on its way to the caller, and has no signal
 
 
 @jobs.quietly
 def _revoked(request: Any, terminated: bool, expired: bool, **kwargs: Any) -> None:
-    if not _is_heard(vars(request)):
+    if not celery_facts.is_heard(vars(request)):
         return
     with _for_a_moment():
         fact = _heard_outside(vars(request))
@@ -268,26 +252,27 @@ def _stopped(sender: Any, **kwargs: Any) -> None:
             jobs.shutdown(fact)
 
 
+_RECEIVERS = (
+    (signals.before_task_publish, _publishing),
+    (signals.after_task_publish, _published),
+    (signals.task_prerun, _starting),
+    (signals.task_success, _succeeded),
+    (signals.task_retry, _retrying),
+    (signals.task_failure, _failed),
+    (signals.task_postrun, _ended),
+    (signals.task_revoked, _revoked),
+    (signals.worker_shutdown, _stopped),
+)
+
+
 def connect() -> None:
     """Hear Celery."""
     jobs.connect(SOURCE, _tell_lost)
-    signals.before_task_publish.connect(_publishing)
-    signals.after_task_publish.connect(_published)
-    signals.task_prerun.connect(_starting)
-    signals.task_success.connect(_succeeded)
-    signals.task_retry.connect(_retrying)
-    signals.task_failure.connect(_failed)
-    signals.task_postrun.connect(_ended)
-    signals.task_revoked.connect(_revoked)
-    signals.worker_shutdown.connect(_stopped)
+    for signal, receiver in _RECEIVERS:
+        signal.connect(receiver)
 
 
-# Facts
-
-
-def _is_heard(said: Mapping[str, Any]) -> bool:
-    """Return whether this is a project's task, in a message of Celery's protocol 2: 1 has no headers to travel in."""
-    return bool(said.get("id")) and not str(said.get("task", _OWN)).startswith(_OWN)
+# Processes
 
 
 def _current() -> _Run | None:
@@ -295,60 +280,9 @@ def _current() -> _Run | None:
     return getattr(current_task.request, _RUN, None) if current_task else None
 
 
-def _fact(said: Mapping[str, Any], args: Any, kwargs: Any, *, task: Any = None) -> JobFact:
-    """Return what a message's headers, or a request made of them, say of a task."""
-    travelling = _travelling(said)
-    run = travelling.get("workflow")
-    enqueued_at = travelling.get("enqueued_at")
-    baggage = dict(travelling["baggage"] if "baggage" in travelling else jobs.pack())
-    if task is not None:
-        baggage |= {"acks_late": bool(task.acks_late), "nesting": said.get("replaced_task_nesting", 0)}
-    return JobFact(
-        source=SOURCE,
-        job_id=said["id"],
-        name=said.get("shadow") or said["task"],
-        queue=travelling.get("queue") or (said.get("delivery_info") or {}).get("routing_key") or "",
-        func=said["task"],
-        group=said.get("group"),
-        scheduled=travelling.get("scheduled", False),
-        attempt=(said.get("retries") or 0) + 1,
-        enqueued_at=datetime.fromisoformat(enqueued_at) if enqueued_at else timezone.now(),
-        arguments=jobs.shown_arguments(args, kwargs),
-        workflow=Workflow.from_json(run) if run else None,
-        baggage=baggage,
-    )
-
-
 def _heard_outside(said: Mapping[str, Any]) -> JobFact:
     """Return the fact of a task of which the worker's main process hears, with what the one that ran it knew."""
-    return jobs.remembered(_fact(said, said.get("args") or (), said.get("kwargs") or {}))
-
-
-def _travelling(said: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what :func:`_publishing` put into the headers."""
-    text = said.get(_KEY) or (said.get("headers") or {}).get(_KEY)
-    found = json.loads(text) if isinstance(text, str) else None
-    return found if isinstance(found, dict) else {}
-
-
-def _error(error: object) -> JobError:
-    """Return an exception as its traceback names it; a worker that is gone is ``lost``, as in every job system."""
-    if isinstance(error, Retry):
-        error = error.exc or error.__context__ or error
-    if isinstance(error, WorkerLostError):
-        return JobError.of("lost", error)
-    if isinstance(error, UnpickleableExceptionWrapper):
-        return JobError.of(f"{error.exc_module}.{error.exc_cls_name}", ", ".join(map(str, error.exc_args)))
-    kind = type(error)
-    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-    return JobError.of(name, error)
-
-
-def _moment(when: Any) -> datetime | None:
-    """Return when a task is to be retried: Celery says it in seconds, or as a time."""
-    if isinstance(when, datetime):
-        return timezone.make_aware(when) if timezone.is_naive(when) else when
-    return None if when is None else timezone.now() + timedelta(seconds=when)
+    return jobs.remembered(celery_facts.fact(said, said.get("args") or (), said.get("kwargs") or {}))
 
 
 @contextmanager

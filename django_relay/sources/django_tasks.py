@@ -18,6 +18,7 @@ from typing import Any
 from django.apps import apps
 from django.db.models import Model
 from django.db.models.signals import pre_save
+from django.utils import timezone
 from django.utils.module_loading import import_string
 
 from django_relay.sources import jobs
@@ -74,7 +75,7 @@ def _finished(task_result: Any, **kwargs: Any) -> None:
 
 
 def _tell_end(fact: JobFact, task_result: Any) -> None:
-    fact = fact.with_(completed_at=task_result.finished_at)
+    fact = fact.with_(completed_at=task_result.finished_at or timezone.now())
     if task_result.status == "SUCCESSFUL":
         jobs.completed(fact)
     elif task_result.status == "FAILED":

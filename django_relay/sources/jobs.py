@@ -191,7 +191,10 @@ def remember(fact: JobFact) -> JobFact:
 
     It is kept as a ``JobRun``, in the transaction of the caller, at least until ``fact.next_run_at``, when it may run.
     """
-    return _remember(fact, using=router.db_for_write(JobRun))
+    run = JobRun(source=fact.source, job_id=_key(fact), state=JobRun.State.ENQUEUED, facts=fact.as_json())
+    run.updated_at = max(fact.next_run_at or run.updated_at, run.updated_at)
+    writing.insert_new([run], using=router.db_for_write(JobRun))
+    return fact
 
 
 @_steadily
@@ -255,15 +258,6 @@ def sweep(*, now: datetime, using: str) -> int:
             _lost[run.source](fact.with_(attempt=run.attempt, error=LOST, completed_at=timezone.now()))
             swept += not JobRun.objects.using(using).running().filter(pk=run.pk, attempt=run.attempt).exists()
     return swept
-
-
-@writing.in_transaction
-def _remember(fact: JobFact, *, using: str) -> JobFact:
-    now = timezone.now()
-    run = JobRun(source=fact.source, job_id=_key(fact), state=JobRun.State.ENQUEUED, facts=fact.as_json())
-    run.updated_at = max(fact.next_run_at or now, now)
-    writing.insert_new([run], using=using)
-    return fact
 
 
 @writing.in_transaction

@@ -143,7 +143,9 @@ class TestCelery(JobSourceCases):
             "terminated": (ENQUEUED, STARTED, FAILED),
         }
         errors = {
-            label: json.loads(Event.objects.get(event_type="dispatch.job.failed", subject=f"job:{job_id}").payload)["error"]
+            label: json.loads(Event.objects.get(event_type="dispatch.job.failed", subject=f"job:{job_id}").payload)[
+                "error"
+            ]
             for label, job_id in ids.items()
             if _lives(ids)[label][-1] == FAILED
         }
@@ -165,16 +167,27 @@ class TestCelery(JobSourceCases):
         wait_until(lambda: _is_over(set(runs.values())), 40, "all is told", every=0.2)
         names = {run_id: label for label, run_id in runs.items()}
         found = defaultdict(list)
-        for name, payload in Event.objects.filter(event_type__contains=".workflow.").order_by("pk").values_list("event_type", "payload"):
+        for name, payload in (
+            Event.objects.filter(event_type__contains=".workflow.").order_by("pk").values_list("event_type", "payload")
+        ):
             data = json.loads(payload)
-            found[names[data["run_id"]]].append((name.removeprefix("dispatch.workflow."), data.get("step_number"), data.get("steps")))
+            found[names[data["run_id"]]].append(
+                (name.removeprefix("dispatch.workflow."), data.get("step_number"), data.get("steps"))
+            )
         step = "step.completed"
         chord = [("started", None, 2), (step, 1, 2), (step, 1, 2), (step, 2, 2), ("completed", None, 2)]
         assert found.pop("chord that fails")[-1] != ("completed", None, 2)
         assert found == {
             "chord": chord,
             "chord of chains": [chord[0], (step, 1, 2), *chord[1:]],
-            "chain with a group": [("started", None, 3), (step, 1, 3), (step, 2, 3), (step, 2, 3), (step, 3, 3), ("completed", None, 3)],
+            "chain with a group": [
+                ("started", None, 3),
+                (step, 1, 3),
+                (step, 2, 3),
+                (step, 2, 3),
+                (step, 3, 3),
+                ("completed", None, 3),
+            ],
             "chain that ends in a group": [("started", None, None), (step, 1, None), (step, 2, None), (step, 2, None)],
         }
         system.stop(workers)
@@ -182,7 +195,7 @@ class TestCelery(JobSourceCases):
     def test_a_worker_that_is_killed_is_found_by_the_sweep(self, stage_of_jobs, system):
         workers = system.start()
         [job_id] = system.enqueue([Job("hang_softly")])
-        wait_until(lambda: JobRun.objects.exists(), 20, "it runs")
+        wait_until(JobRun.objects.exists, 20, "it runs")
         workers.kill()
         assert stage_of_jobs.command("relay_prune").wait(30) == 0
         assert _lives({"killed": job_id}) == {"killed": (ENQUEUED, STARTED, FAILED)}
@@ -192,7 +205,11 @@ def _lives(ids, *, last=False):
     """Return the events of each job by its label; with ``last``, only of jobs that have ended."""
     labels = {f"job:{job_id}": label for label, job_id in ids.items()}
     found = defaultdict(list)
-    for subject, name in Event.objects.filter(event_type__startswith="dispatch.job.", subject__in=labels).order_by("pk").values_list("subject", "event_type"):
+    for subject, name in (
+        Event.objects.filter(event_type__startswith="dispatch.job.", subject__in=labels)
+        .order_by("pk")
+        .values_list("subject", "event_type")
+    ):
         found[labels[subject]].append(name.removeprefix("dispatch."))
     return {label: tuple(names) for label, names in found.items() if not last or names[-1] in (COMPLETED, FAILED)}
 
