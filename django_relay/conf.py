@@ -9,11 +9,50 @@ import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypedDict, cast
 
 from django.conf import settings as django_settings
 
 _NOTHING: Mapping[str, Any] = types.MappingProxyType({})
+
+
+class Portal(TypedDict):
+    """Keys of ``PORTAL``."""
+
+    LINK_SECONDS: int
+    """How long a portal link can be exchanged for a session; at most 600."""
+
+    IDLE_SECONDS: int
+    """A portal session ends when nothing was asked of it for this long."""
+
+    SESSION_SECONDS: int
+    """A portal session ends this long after its link was made, whatever happens in it."""
+
+    RETURN_URLS: Sequence[str]
+    """Where a session's ``return_url`` may lead: origins, or URLs under whose path everything is allowed, such as
+    ``https://app.example.com/settings``."""
+
+    LOGO_URLS: Sequence[str]
+    """Where a theme's logo may come from, written as ``RETURN_URLS`` are."""
+
+    FRAME_ANCESTORS: Sequence[str]
+    """The exact https origins whose pages may embed the portal; without any it cannot be embedded."""
+
+    SOURCE_ADDRESSES: Sequence[str]
+    """The addresses or networks that your workers send from, shown to tenants for their firewalls."""
+
+
+class Throttles(TypedDict):
+    """Keys of ``API_THROTTLES``: rates such as ``600/minute`` (per second, minute, hour or day); ``None`` is none."""
+
+    operator: str | None
+    """How often an operator's credential may call."""
+
+    tenant: str | None
+    """How often a tenant's credential may call."""
+
+    failed: str | None
+    """How often authentication may fail, per address and per public part of the credential."""
 
 
 class Settings:
@@ -130,6 +169,45 @@ class Settings:
     CLOUDEVENTS_SOURCE: str = ""
     """``source`` of events in the ``cloudevents`` format; empty means ``/django_relay/<application>``."""
 
+    TENANT_RESOLVER: str | Callable[[Any], Any] | None = None
+    """A callable (or its dotted path) that says whose tenant the host's logged-in user belongs to: it takes the request
+    and returns the tenant id, a ``django_relay.rules.access.Member`` with application and capabilities, or ``None`` for
+    nobody. Without it only API keys, portal links and staff get in."""
+
+    PORTAL: Portal = cast(
+        "Portal",
+        types.MappingProxyType(
+            {
+                "LINK_SECONDS": 600,
+                "IDLE_SECONDS": 1_800,
+                "SESSION_SECONDS": 28_800,
+                "RETURN_URLS": (),
+                "LOGO_URLS": (),
+                "FRAME_ANCESTORS": (),
+                "SOURCE_ADDRESSES": (),
+            }
+        ),
+    )
+    """The portal; keys that are left out keep their defaults."""
+
+    API_THROTTLES: Throttles = cast(
+        "Throttles",
+        types.MappingProxyType({"operator": "6000/minute", "tenant": "600/minute", "failed": "20/minute"}),
+    )
+    """How often the API may be called; keys that are left out keep their defaults."""
+
+    AUDIT_ADDRESSES: bool = True
+    """Keep in audit entries the network address that a change came from. It is personal data."""
+
+    AUDIT_RETENTION_DAYS: int = 365
+    """How long audit entries are kept."""
+
+    API_KEY_RETENTION_DAYS: int = 90
+    """How long API keys are kept (and listed) after they were revoked or expired."""
+
+    PORTAL_SESSION_RETENTION_DAYS: int = 30
+    """How long portal sessions are kept after they ended."""
+
     EVENT_RETENTION_DAYS: int = 30
     """How long events are kept once they are fanned out. Events in the DLQ outlive it."""
 
@@ -156,7 +234,11 @@ class Settings:
         if not name.isupper():
             return default
         found = configured()
-        return found.get(name, default) if isinstance(found, Mapping) else default  # else E001 says so
+        if not isinstance(found, Mapping):  # E001 says so
+            return default
+        value = found.get(name, default)
+        nests = isinstance(default, Mapping) and isinstance(value, Mapping)
+        return types.MappingProxyType({**default, **value}) if nests else value
 
 
 settings = Settings()

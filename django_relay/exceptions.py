@@ -17,6 +17,9 @@ is an :class:`~django_relay.transport.base.Outcome`, a value, and is never raise
     │   ├── InvalidPayload              not_serialisable, too_large, too_deep, schema_mismatch
     │   ├── InvalidEvent                bad_tenant_id, bad_key, bad_attributes, bad_event_id, …
     │   └── UnsafeURL                   scheme, malformed_url, malformed_host, address_not_public, …
+    ├── NotAllowed                      scope_missing, operator_only
+    ├── UnusableLink                    link_unknown, link_used, link_expired, link_revoked
+    ├── WrittenOnce                     written_once
     ├── UnknownEventType                unknown_event_type
     ├── DeprecatedEventType             deprecated_event_type
     ├── UnknownApplication              unknown_application
@@ -109,6 +112,32 @@ class UnsafeURL(InvalidInput):
     """The URL cannot be used as an endpoint."""
 
     code = "malformed_url"
+
+
+class NotAllowed(RelayError):
+    """The caller may not do this."""
+
+    code = "scope_missing"
+
+
+class UnusableLink(RelayError):
+    """The portal link opens nothing.
+
+    ``return_url`` is where its operator wants people to go from there; empty where there is none, and for a link that
+    is unknown.
+    """
+
+    code = "link_unknown"
+
+    def __init__(self, message: str = "", *, code: str = "", return_url: str = "") -> None:
+        super().__init__(message, code=code)
+        self.return_url = return_url
+
+
+class WrittenOnce(RelayError):
+    """The row is history: it is never changed, and deleted by retention alone."""
+
+    code = "written_once"
 
 
 class UnknownEventType(RelayError):

@@ -6,7 +6,17 @@ from django.db import DEFAULT_DB_ALIAS
 from django.utils import timezone
 
 from django_relay import emit, ids
-from django_relay.models import Application, Attempt, Delivery, DLQEntry, Endpoint, Event, EventType
+from django_relay.models import (
+    ApiKey,
+    Application,
+    Attempt,
+    Delivery,
+    DLQEntry,
+    Endpoint,
+    Event,
+    EventType,
+    PortalSession,
+)
 from django_relay.models.lease import Lease, ReadyEndpoint, Settled
 from django_relay.rules import envelopes, retries
 from django_relay.transport.base import Outcome, Request
@@ -127,6 +137,24 @@ def make_dlq_entry(delivery=None, **values):
         "failed_at": timezone.now(),
     }
     return DLQEntry.objects.create(delivery=delivery, **{**usual, **values})
+
+
+def make_api_key(person=ALICE, **values):
+    """Issue a key and return it with its token: a tenant's, or with ``operator=True`` an operator's."""
+    owner = {} if values.get("operator") else {"tenant_id": person.tenant_id}
+    return ApiKey.objects.issue(**{**owner, **values})
+
+
+def make_link(person=ALICE, **values):
+    """Make a portal session of which nobody has used the link; return it with the link's token."""
+    return PortalSession.objects.invite(**{"tenant_id": person.tenant_id, **values})
+
+
+def make_portal_session(person=ALICE, *, now=None, **values):
+    """Make a portal session that is open, and return it with its token."""
+    now = now or timezone.now()
+    _session, token = make_link(person, now=now, **values)
+    return PortalSession.objects.exchange(token, now=now)
 
 
 def unknown_id(prefix):

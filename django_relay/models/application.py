@@ -4,7 +4,23 @@ from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from django_relay import exceptions
 from django_relay.fields import PrefixedIdField
+
+
+class ApplicationQuerySet(models.QuerySet["Application"]):
+    """Applications by slug."""
+
+    def named(self, slug: str) -> "Application":
+        """Return the application of that slug.
+
+        Raises:
+            UnknownApplication: there is none.
+        """
+        found = self.filter(slug=slug).first()
+        if found is None:
+            raise exceptions.UnknownApplication(f"There is no application {slug!r}.")
+        return found
 
 
 class Application(models.Model):
@@ -16,6 +32,8 @@ class Application(models.Model):
     metadata = models.JSONField(_("metadata"), default=dict, blank=True)
     created_at = models.DateTimeField(_("created at"), default=timezone.now, editable=False)
     updated_at = models.DateTimeField(_("updated at"), auto_now=True)
+
+    objects = ApplicationQuerySet.as_manager()
 
     class Meta:
         verbose_name = _("application")

@@ -108,6 +108,7 @@ class Delivery(models.Model):
     class Meta:
         verbose_name = _("delivery")
         verbose_name_plural = _("deliveries")
+        permissions = [("replay_delivery", "Can retry, recover, replay and discard deliveries")]
         # The lease columns stay out of every index, so that on PostgreSQL leasing is a heap-only update. What is asked
         # of one endpoint never says "max_attempts > 0", so that no planner can look for it in the index of all: before
         # the first ANALYZE PostgreSQL would, and read everybody's backlog for each endpoint.

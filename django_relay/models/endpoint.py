@@ -1,6 +1,6 @@
 """Endpoints: a tenant's URL and what it subscribes to."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Self, TypedDict, Unpack
@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy as _
 
 from django_relay import conf, exceptions
 from django_relay.fields import EncryptedField, PrefixedIdField
-from django_relay.models import facts, writing
+from django_relay.models import facts, validation, writing
 from django_relay.models.application import Application
 from django_relay.models.signing_secret import SigningSecret
 from django_relay.rules import event_names, filters, headers, retries, signing, texts
@@ -95,9 +95,7 @@ class EndpointQuerySet(models.QuerySet["Endpoint"]):
         """
         if not set(choices) <= set(Choices.__annotations__):
             raise TypeError(f"register() takes {', '.join(Choices.__annotations__)}; got {', '.join(choices)}.")
-        owner = Application.objects.using(self.db).filter(slug=application).first()
-        if owner is None:
-            raise exceptions.UnknownApplication(f"There is no application {application!r}.")
+        owner = Application.objects.using(self.db).named(application)
         endpoint = self.model(application=owner, tenant_id=tenant_id, url=url, event_types=event_types, **choices)
         # What must be unique or hold in a row is the database's to say, of the database that is written to.
         # Django's check of JSON fields lets some values raise; our own rules are the stricter ones.
@@ -189,6 +187,7 @@ class Endpoint(models.Model):
     class Meta:
         verbose_name = _("endpoint")
         verbose_name_plural = _("endpoints")
+        permissions = [("test_endpoint", "Can send a test event")]
         indexes = [
             models.Index(
                 fields=["application", "tenant_id"],
@@ -221,7 +220,7 @@ class Endpoint(models.Model):
             kept = {*_TRANSITIONAL, "id"}
             names = [field.name for field in self._meta.concrete_fields if field.name not in kept]
             kwargs["update_fields"] = names
-        self._check(_RULES if names is None else _RULES.keys() & set(names))
+        validation.apply(self, _RULES, names=names)
         super().save(*args, **kwargs)
 
     def clean(self) -> None:
@@ -230,17 +229,7 @@ class Endpoint(models.Model):
         Raises:
             ValidationError: by field, with the rule's code.
         """
-        self._check(_RULES)
-
-    def _check(self, names: Iterable[str]) -> None:
-        errors: dict[str, ValidationError] = {}
-        for name in names:
-            try:
-                setattr(self, name, _RULES[name](getattr(self, name)))
-            except exceptions.InvalidInput as error:
-                errors[name] = ValidationError(str(error), code=error.code)
-        if errors:
-            raise ValidationError(errors)
+        validation.apply(self, _RULES)
 
     # Transitions
 

@@ -72,6 +72,7 @@ class Event(models.Model):
     class Meta:
         verbose_name = _("event")
         verbose_name_plural = _("events")
+        permissions = [("send_event", "Can send events")]
         indexes = [
             models.Index(fields=["id"], condition=models.Q(status="pending"), name="relay_event_outbox"),
             models.Index(fields=["created_at"], name="relay_event_age"),

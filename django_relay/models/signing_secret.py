@@ -47,6 +47,7 @@ class SigningSecret(models.Model):
     class Meta:
         verbose_name = _("signing secret")
         verbose_name_plural = _("signing secrets")
+        permissions = [("reveal_secret", "Can see and rotate signing secrets")]
 
     def __str__(self) -> str:
         return str(self.id)

@@ -7,6 +7,7 @@ import functools
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any, ParamSpec, TypeVar
 
 from django.db import DatabaseError, OperationalError, connections, models, transaction
@@ -24,6 +25,7 @@ _Fields = list["models.Field[Any, Any]"]
 _Rows = Sequence[Mapping[str, Any]]
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=str)
+_NOTED_EVERY = timedelta(minutes=1)
 _TRIES = 4
 _RETRIABLE_SQLSTATES = {
     "40001",
@@ -68,6 +70,29 @@ def _take_write_lock(using: str) -> None:
 def _is_retriable(error: DatabaseError) -> bool:
     sqlstate = getattr(error.__cause__, "sqlstate", None)
     return sqlstate in _RETRIABLE_SQLSTATES or "database is locked" in str(error)
+
+
+def alias_of(rows: "models.QuerySet[Any]") -> str:
+    """Return the database that rows are written to: the one the queryset was given, else the router's for writing."""
+    return rows.select_for_update().db
+
+
+def note_time(row: models.Model, field: str, now: datetime, *, using: str) -> None:
+    """Write when a row was last used into ``field``, at most once a minute.
+
+    One guarded UPDATE, after the commit: a lock on the row is held for no longer than that, however long the
+    transaction goes on in which the row was used. What it cannot write it logs.
+    """
+    old = now - _NOTED_EVERY
+    noted: datetime | None = getattr(row, field)
+    if noted is not None and noted > old:
+        return
+
+    def write() -> None:
+        stale = models.Q(**{f"{field}__isnull": True}) | models.Q(**{f"{field}__lte": old})
+        type(row)._default_manager.using(using).filter(stale, pk=row.pk).update(**{field: now})
+
+    transaction.on_commit(write, using=using, robust=True)
 
 
 def insert_new(rows: Sequence[M], *, using: str) -> set[Any]:

@@ -11,11 +11,14 @@ from django.db import connections, models
 
 from django_relay import conf
 from django_relay.models import (
+    ApiKey,
     Attempt,
+    AuditEntry,
     Delivery,
     DLQEntry,
     EndpointHour,
     Event,
+    PortalSession,
     PublishFailure,
     SigningSecret,
     WorkerPresence,
@@ -122,6 +125,27 @@ def prune_hours(*, now: datetime, using: str) -> int:
 
 
 @writing.in_transaction
+def prune_api_keys(*, now: datetime, using: str) -> int:
+    """Delete API keys that were revoked or expired long ago."""
+    old = now - timedelta(days=conf.settings.API_KEY_RETENTION_DAYS)
+    return _delete(ApiKey.objects.using(using).ended_before(old))
+
+
+@writing.in_transaction
+def prune_portal_sessions(*, now: datetime, using: str) -> int:
+    """Delete portal sessions, used or not, that ended long ago."""
+    old = now - timedelta(days=conf.settings.PORTAL_SESSION_RETENTION_DAYS)
+    return _delete(PortalSession.objects.using(using).ended_before(old))
+
+
+@writing.in_transaction
+def prune_audit_entries(*, now: datetime, using: str) -> int:
+    """Delete old audit entries."""
+    old = now - timedelta(days=conf.settings.AUDIT_RETENTION_DAYS)
+    return _delete(AuditEntry.objects.using(using).older_than(old))
+
+
+@writing.in_transaction
 def prune_presences(*, now: datetime, using: str) -> int:
     """Delete the presences of workers that vanished."""
     return _delete(WorkerPresence.objects.using(using).stale(now))
@@ -136,6 +160,9 @@ CHORES: dict[str, Callable[..., int]] = {
     "events": prune_events,
     "publish failures": prune_publish_failures,
     "endpoint hours": prune_hours,
+    "API keys": prune_api_keys,
+    "portal sessions": prune_portal_sessions,
+    "audit entries": prune_audit_entries,
     "workers": prune_presences,
 }
 """Every chore by what it touches, in an order in which each frees the next."""
@@ -149,5 +176,6 @@ def _delete(rows: models.QuerySet[models.Model]) -> int:
     skip_locked = connections[rows.db].features.has_select_for_update_skip_locked
     locked = rows.select_for_update(skip_locked=skip_locked)  # a replay under way keeps its entry
     batch = list(locked.values_list("pk", flat=True)[: conf.settings.RETENTION_BATCH])
-    deleted, _by_model = rows.model._default_manager.using(rows.db).filter(pk__in=batch).delete()
+    # The base manager: audit entries refuse to be deleted by anybody else.
+    deleted, _by_model = rows.model._base_manager.using(rows.db).filter(pk__in=batch).delete()
     return deleted

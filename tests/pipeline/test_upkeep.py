@@ -6,17 +6,30 @@ from django.test import override_settings
 from django.utils import timezone
 
 from django_relay.models import (
+    ApiKey,
     Attempt,
+    AuditEntry,
     Delivery,
     DLQEntry,
     EndpointHour,
     Event,
+    PortalSession,
     PublishFailure,
     SigningSecret,
     WorkerPresence,
 )
 from django_relay.pipeline import dlq, leases, upkeep
-from tests.factories import USING, make_attempt, make_delivery, make_dlq_entry, make_endpoint, make_event
+from tests.factories import (
+    USING,
+    make_api_key,
+    make_attempt,
+    make_delivery,
+    make_dlq_entry,
+    make_endpoint,
+    make_event,
+    make_link,
+    make_portal_session,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -236,6 +249,49 @@ class TestEndpointHours:
             assert chore("endpoint hours") == 1
 
 
+class TestApiKeys:
+    def test_the_revoked_and_the_expired_go_once_they_are_old(self):
+        now = timezone.now()
+        revoked, expired, young, live = (make_api_key()[0] for _ in range(4))
+        age(ApiKey.objects.filter(pk=revoked.pk), 91, "revoked_at")
+        age(ApiKey.objects.filter(pk=expired.pk), 91, "expires_at")
+        age(ApiKey.objects.filter(pk=young.pk), 89, "revoked_at")
+        assert chore("API keys", now) == 2
+        assert set(ApiKey.objects.all()) == {young, live}
+
+    def test_how_long_is_a_setting(self):
+        make_api_key()[0].revoke(now=timezone.now() - 8 * DAY)
+        with relay(API_KEY_RETENTION_DAYS=9):
+            assert chore("API keys") == 0
+        with relay(API_KEY_RETENTION_DAYS=7):
+            assert chore("API keys") == 1
+
+
+class TestPortalSessions:
+    def test_the_ended_go_once_they_are_old_whether_used_or_not(self):
+        long_ago = timezone.now() - 31 * DAY
+        make_link(now=long_ago)
+        make_portal_session(now=long_ago)
+        kept = [make_link()[0], make_portal_session()[0], make_portal_session(now=long_ago + 2 * DAY)[0]]
+        assert chore("portal sessions") == 2
+        assert set(PortalSession.objects.all()) == set(kept)
+
+    def test_the_revoked_go_as_well(self):
+        session, _token = make_portal_session()
+        age(PortalSession.objects.filter(pk=session.pk), 31, "revoked_at")
+        assert chore("portal sessions") == 1
+
+
+class TestAuditEntries:
+    def test_go_after_a_year_and_by_upkeep_alone(self):
+        make_link(now=timezone.now() - 366 * DAY)
+        make_link(now=timezone.now() - 364 * DAY)
+        old, young = AuditEntry.objects.order_by("at")
+        assert chore("audit entries") == 1
+        assert list(AuditEntry.objects.all()) == [young]
+        assert old != young
+
+
 class TestTidy:
     def make_all_kinds(self, count):
         """Make ``count`` rows for each chore, and one that must stay beside each kind."""
@@ -251,8 +307,11 @@ class TestTidy:
         for _ in range(count):
             make_failure(created_at=long_ago)
             make_presence(seen_at=long_ago)
+            make_api_key()
+            make_link(now=long_ago)  # leaves an audit entry as old
             EndpointHour.objects.create(endpoint=make_endpoint(), hour=long_ago)
             make_attempt(make_dlq_entry(failed_at=long_ago).delivery, started_at=long_ago)
+        ApiKey.objects.update(expires_at=long_ago)
         Delivery.objects.filter(state="failed").update(created_at=long_ago, completed_at=long_ago)
         Event.objects.filter(deliveries__state="failed").update(created_at=long_ago)
 

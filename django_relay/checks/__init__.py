@@ -3,10 +3,7 @@
 Errors are E001…; warnings W001…; those marked *deploy* show with ``manage.py check --deploy``. Ids are never reused.
 """
 
-import difflib
 import ipaddress
-import types
-import typing
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
@@ -20,6 +17,7 @@ from django.utils.module_loading import import_string
 
 from django_relay import conf, exceptions, fields
 from django_relay.catalog import registry
+from django_relay.checks import access, kinds
 from django_relay.models import Event
 from django_relay.models.endpoint import MAX_TIMEOUT_SECONDS
 from django_relay.pipeline.upkeep import DLQ_RETENTION_DAYS_MIN
@@ -35,6 +33,7 @@ _POSITIVE = (
     "PASSES", "POLL_SECONDS",
     "RETENTION_BATCH", "EVENT_RETENTION_DAYS", "ATTEMPT_RETENTION_DAYS", "DELIVERY_RETENTION_DAYS",
     "DLQ_RETENTION_DAYS", "PUBLISH_FAILURE_RETENTION_DAYS", "HOUR_RETENTION_DAYS", "DISABLE_MIN_FAILURES",
+    "AUDIT_RETENTION_DAYS", "API_KEY_RETENTION_DAYS", "PORTAL_SESSION_RETENTION_DAYS",
 )  # fmt: skip
 
 
@@ -45,6 +44,9 @@ def register() -> None:
     checks.register(check_catalog, Tags.models)
     checks.register(check_seams, Tags.compatibility)
     checks.register(check_database, Tags.compatibility)
+    checks.register(access.check_portal, Tags.security)
+    checks.register(access.check_throttles, Tags.security)
+    checks.register(access.check_resolver, Tags.compatibility)
     checks.register(check_deployment, Tags.security, deploy=True)
 
 
@@ -57,8 +59,7 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> li
     found: list[CheckMessage] = []
     for name, value in configured.items():
         if name not in known:
-            close = difflib.get_close_matches(str(name), known, n=1)
-            hint = f"Did you mean {close[0]!r}?" if close else None
+            hint = kinds.near_miss(name, known)
             found.append(Error(f"DJANGO_RELAY has no setting {name!r}.", hint=hint, id="django_relay.E001"))
         elif problem := _problem(name, value, known[name]):
             found.append(Error(f"DJANGO_RELAY[{name!r}] {problem}", id="django_relay.E002"))
@@ -103,8 +104,8 @@ def _check_limits() -> list[CheckMessage]:
 
 
 def _problem(name: str, value: Any, annotation: Any) -> str:
-    if not _fits(value, annotation):
-        return f"must be {_words(annotation)}, not {type(value).__name__}."
+    if not kinds.fits(value, annotation):
+        return f"must be {kinds.describe(annotation)}, not {type(value).__name__}."
     if name in _CHOICES and value not in _CHOICES[name]:
         return f"must be one of {', '.join(_CHOICES[name])}."
     if name in _POSITIVE and value is not None and value <= 0:
@@ -127,23 +128,10 @@ def _problem_with_networks(networks: Sequence[object]) -> str:
     return ""
 
 
-def _fits(value: Any, annotation: Any) -> bool:
-    members = typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
-    return any(_is_a(value, typing.get_origin(member) or member) for member in members)
-
-
-def _is_a(value: Any, kind: Any) -> bool:
-    if kind in (int, float):
-        return isinstance(value, int | kind) and not isinstance(value, bool)
-    if kind is Callable:
-        return callable(value)
-    return isinstance(value, list | tuple if kind is Sequence else kind)
-
-
 _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "RETRY_JITTER": (lambda value: 0 <= value <= 1, "must be between 0 and 1."),
     "RETRY_SCHEDULE": (
-        lambda value: all(_fits(wait, float) and wait > 0 for wait in value),
+        lambda value: all(kinds.fits(wait, float) and wait > 0 for wait in value),
         "must be a list of seconds, each more than 0.",
     ),
     "DISABLE_AFTER": (lambda value: value is None or value > timedelta(0), "must be more than 0, or None."),
@@ -153,12 +141,6 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     ),
 }
 """What the values of some settings must be besides their type, and how that is said."""
-
-
-def _words(annotation: Any) -> str:
-    text = str(annotation) if typing.get_origin(annotation) else getattr(annotation, "__name__", str(annotation))
-    words = text.replace("collections.abc.", "").replace("typing.", "")
-    return words.replace("Sequence", "a list of ", 1).replace("Mapping", "a dict of ", 1)
 
 
 def check_keys(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
