@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+
+from django_relay.models import statistics
 
 HEIGHT = 100
 """Units from a chart's base line to its top; the page stretches them."""
@@ -79,3 +81,48 @@ def _segments(counts: Mapping[str, int], highest: int) -> list[Segment]:
             top -= height
             segments.append(Segment(kind, round(top, 2), round(height, 2)))
     return segments
+
+
+SPANS: Mapping[str, tuple[timedelta, str]] = {
+    "24h": (timedelta(hours=24), "hour"),
+    "7d": (timedelta(days=7), "hour"),
+    "30d": (timedelta(days=30), "day"),
+}
+"""How far back the pages' charts look, and the width of their bars' buckets."""
+_WIDEST = 56  # bars that a chart of a week still shows apart
+
+
+def period(span: str, *, now: datetime) -> statistics.Period:
+    """Return the stretch of time that ends now."""
+    back, per = SPANS[span]
+    last = statistics.period(per=per, now=now).until
+    return statistics.period(last - back, last, per=per, now=now)
+
+
+def of_outcomes(buckets: Sequence[statistics.Bucket]) -> Chart:
+    """Return the chart of what was delivered (at the base line) and what failed."""
+    return stack([(bucket.starts_at, {"ok": bucket.delivered, "bad": bucket.failed}) for bucket in _thinned(buckets)])
+
+
+def of_status_classes(buckets: Sequence[statistics.Bucket]) -> Chart:
+    """Return the chart of the answers by their status class."""
+    kinds = {"ok": "2xx", "wait": "3xx", "warn": "4xx", "bad": "5xx", "none": "none"}
+    return stack(
+        [
+            (bucket.starts_at, {kind: bucket.status_classes[name] for kind, name in kinds.items()})
+            for bucket in _thinned(buckets)
+        ]
+    )
+
+
+def _thinned(buckets: Sequence[statistics.Bucket]) -> Sequence[statistics.Bucket]:
+    """Return the buckets, several together where there are too many to tell apart."""
+    several = -(-len(buckets) // _WIDEST)
+    if several < 2:
+        return buckets
+    joined = []
+    for start in range(0, len(buckets), several):
+        some = buckets[start : start + several]
+        columns = {name: sum(bucket.columns[name] for bucket in some) for name in some[0].columns}
+        joined.append(statistics.Bucket(columns, starts_at=some[0].starts_at))
+    return joined
