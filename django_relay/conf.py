@@ -114,6 +114,16 @@ class Settings:
     FAN_OUT_BATCH: int = 500
     """How many events one fan-out transaction takes."""
 
+    MAX_ENDPOINTS_PER_TENANT: int | None = 50
+    """How many endpoints a tenant may have in one application; ``None`` is no limit."""
+
+    MAX_REPLAYS_PER_TENANT: int = 3
+    """How many bulk replays of a tenant may be in progress in one application."""
+
+    MAX_REPLAY_DUE_PER_ENDPOINT: int = 250
+    """How many deliveries of one bulk replay are due at once for one endpoint; the rest wait in the replay, so that a
+    new event of that endpoint never stands behind more."""
+
     DISABLE_AFTER: timedelta | None = timedelta(days=5)
     """An endpoint that did nothing but fail for this long is disabled (reason ``failing``); ``None`` never does that.
     One that answers 410 is disabled at once."""

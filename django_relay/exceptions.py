@@ -16,6 +16,8 @@ is an :class:`~django_relay.transport.base.Outcome`, a value, and is never raise
     │   ├── InvalidSecret               bad_secret
     │   ├── InvalidPayload              not_serialisable, too_large, too_deep, schema_mismatch
     │   ├── InvalidEvent                bad_tenant_id, bad_key, bad_attributes, bad_event_id, …
+    │   ├── InvalidReplay               bad_kind, bad_window, since_required, bad_ids, unknown_endpoint
+    │   ├── LimitReached                too_many_endpoints, too_many_replays
     │   └── UnsafeURL                   scheme, malformed_url, malformed_host, address_not_public, …
     ├── NotAllowed                      scope_missing, operator_only
     ├── UnusableLink                    link_unknown, link_used, link_expired, link_revoked
@@ -25,6 +27,8 @@ is an :class:`~django_relay.transport.base.Outcome`, a value, and is never raise
     ├── UnknownApplication              unknown_application
     ├── IdempotencyConflict             idempotency_conflict
     ├── NotReplayable                   already_replaying, discarded, endpoint_deleted, …
+    ├── WrongState                      not_pending, in_flight, not_in_progress, endpoint_disabled
+    ├── SendingDisabled                 sending_disabled
     ├── DecryptionError                 decryption_failed
     └── VerificationError               missing_header, bad_timestamp, stale_timestamp, bad_signature, bad_body
     RelayConfigurationError (ImproperlyConfigured), outside the tree on purpose:
@@ -108,6 +112,18 @@ class InvalidEvent(InvalidInput):
     code = "bad_event"
 
 
+class InvalidReplay(InvalidInput):
+    """An argument of replays.start() cannot be used."""
+
+    code = "bad_replay"
+
+
+class LimitReached(InvalidInput):
+    """A tenant has as many of these as it may have."""
+
+    code = "limit_reached"
+
+
 class UnsafeURL(InvalidInput):
     """The URL cannot be used as an endpoint."""
 
@@ -165,9 +181,21 @@ class IdempotencyConflict(RelayError):
 
 
 class NotReplayable(RelayError):
-    """The DLQ entry cannot be replayed now."""
+    """It cannot be sent again now."""
 
     code = "not_replayable"
+
+
+class WrongState(RelayError):
+    """That cannot be done in the state it is in."""
+
+    code = "wrong_state"
+
+
+class SendingDisabled(RelayError):
+    """Sending is switched off (the setting ENABLED)."""
+
+    code = "sending_disabled"
 
 
 class DecryptionError(RelayError):

@@ -13,11 +13,14 @@ from django_relay.models.dlq_entry import DLQEntry
 from django_relay.models.endpoint import Endpoint
 from django_relay.models.endpoint_hour import EndpointHour
 from django_relay.models.endpoint_pace import EndpointPace
+from django_relay.models.erasure import Erasure
 from django_relay.models.event import Event
 from django_relay.models.event_type import EventType
 from django_relay.models.portal_session import PortalSession
 from django_relay.models.publish_failure import PublishFailure
+from django_relay.models.replay import Replay
 from django_relay.models.signing_secret import SigningSecret
+from django_relay.models.tenant_lock import TenantLock
 from django_relay.models.worker_presence import WorkerPresence
 
 __all__ = [
@@ -30,10 +33,13 @@ __all__ = [
     "Endpoint",
     "EndpointHour",
     "EndpointPace",
+    "Erasure",
     "Event",
     "EventType",
     "PortalSession",
     "PublishFailure",
+    "Replay",
     "SigningSecret",
+    "TenantLock",
     "WorkerPresence",
 ]

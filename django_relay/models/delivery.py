@@ -7,8 +7,9 @@
     fan-out ──▶  pending ──lease──▶ attempt ──settle──▶ delivered                  │
                      │                             ├──▶ failed (with a DLQ entry)  │
                      │                             └───────────────────────────────┘
-                     └── its endpoint was deleted ──▶ cancelled
+                     └── its owner cancelled it, or its endpoint was deleted ──▶ cancelled
 
+A test send that fails is ``failed`` without a DLQ entry: nobody has to do anything about it.
 *Paused* is shown, not stored: the lease passes over endpoints that are not enabled.
 """
 
@@ -22,6 +23,10 @@ from django.utils.translation import gettext_lazy as _
 from django_relay.fields import PrefixedIdField
 from django_relay.models.endpoint import Endpoint
 from django_relay.models.event import Event
+from django_relay.models.replay import Replay
+
+FIRST = models.Q(replay_of__isnull=True, replay__isnull=True)
+"""Deliveries that fan-out made; no replay."""
 
 
 class DeliveryQuerySet(models.QuerySet["Delivery"]):
@@ -100,6 +105,16 @@ class Delivery(models.Model):
         related_name="replays",
         verbose_name=_("replay of"),
     )
+    replay = models.ForeignKey(
+        Replay,
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,
+        db_index=False,
+        null=True,
+        blank=True,
+        related_name="deliveries",
+        verbose_name=_("replay"),
+    )
     created_at = models.DateTimeField(_("created at"), default=timezone.now, editable=False)
     updated_at = models.DateTimeField(_("updated at"), default=timezone.now, editable=False)
 
@@ -124,12 +139,23 @@ class Delivery(models.Model):
                 name="relay_delivery_due_endpoint",
             ),
             models.Index(fields=["created_at"], name="relay_delivery_age"),
+            models.Index(
+                fields=["replay", "next_attempt_at"],
+                condition=models.Q(state="pending", replay__isnull=False),
+                name="relay_delivery_due_replay",
+            ),
         ]
         constraints = [
             models.UniqueConstraint(
                 fields=["event", "endpoint"],
-                condition=models.Q(replay_of__isnull=True),
+                condition=FIRST,
                 name="relay_delivery_once_per_endpoint",
+            ),
+            # The event stands first: so it is also the index by which replays of an event are found.
+            models.UniqueConstraint(
+                fields=["event", "endpoint", "replay"],
+                condition=models.Q(replay__isnull=False),
+                name="relay_delivery_once_per_replay",
             ),
             models.UniqueConstraint(
                 fields=["replay_of"],
@@ -152,15 +178,24 @@ class Delivery(models.Model):
         return str(self.id)
 
     @classmethod
-    def of(cls, event: Event, endpoint: Endpoint, *, now: datetime, replay_of_id: str | None = None) -> Self:
+    def of(
+        cls,
+        event_id: str,
+        endpoint: Endpoint,
+        *,
+        now: datetime,
+        replay_of_id: str | None = None,
+        replay_id: str | None = None,
+    ) -> Self:
         """Return a new delivery, not yet stored, that is due at once and has all of its endpoint's attempts."""
         return cls(
-            event=event,
+            event_id=event_id,
             endpoint=endpoint,
             tenant_id=endpoint.tenant_id,
             max_attempts=1 + len(endpoint.schedule),
             next_attempt_at=now,
             replay_of_id=replay_of_id,
+            replay_id=replay_id,
             created_at=now,
             updated_at=now,
         )
@@ -173,7 +208,7 @@ class Delivery(models.Model):
     @property
     def trigger(self) -> str:
         """What made this delivery: an event, a replay, or a test send."""
-        if self.replay_of_id is not None:
+        if self.replay_of_id is not None or self.replay_id is not None:
             return "replay"
         return "automatic" if self.event.only_endpoint_id is None else "test"
 

@@ -42,6 +42,7 @@ class DLQEntry(models.Model):
         Endpoint,
         on_delete=models.DO_NOTHING,
         db_constraint=False,
+        db_index=False,
         related_name="+",
         verbose_name=_("endpoint"),
     )
@@ -64,7 +65,10 @@ class DLQEntry(models.Model):
     class Meta:
         verbose_name = _("DLQ entry")
         verbose_name_plural = _("DLQ entries")
-        indexes = [models.Index(fields=["failed_at"], name="relay_dlq_entry_age")]
+        indexes = [
+            models.Index(fields=["failed_at"], name="relay_dlq_entry_age"),
+            models.Index(fields=["endpoint", "id"], name="relay_dlq_entry_endpoint"),
+        ]
 
     def __str__(self) -> str:
         return str(self.id)

@@ -53,6 +53,12 @@ class DeliveryRow(NamedTuple):
     max_attempts: int
     leased_at: datetime | None
     replay_of_id: str | None
+    replay_id: str | None
+
+    @property
+    def is_replay(self) -> bool:
+        """Whether it was made by a replay, of a DLQ entry or in bulk."""
+        return self.replay_of_id is not None or self.replay_id is not None
 
 
 class EventRow(NamedTuple):

@@ -16,6 +16,7 @@ from django_relay.fields import EncryptedField, PrefixedIdField
 from django_relay.models import facts, validation, writing
 from django_relay.models.application import Application
 from django_relay.models.signing_secret import SigningSecret
+from django_relay.models.tenant_lock import TenantLock
 from django_relay.rules import event_names, filters, headers, retries, signing, texts
 from django_relay.transport import addresses
 
@@ -91,6 +92,7 @@ class EndpointQuerySet(models.QuerySet["Endpoint"]):
         Raises:
             ValidationError: a field is wrong; by field, with a stable code. Nothing is stored.
             UnknownApplication: no application has that slug.
+            LimitReached: ``too_many_endpoints``, the tenant has ``MAX_ENDPOINTS_PER_TENANT``.
             TypeError: there is no such argument.
         """
         if not set(choices) <= set(Choices.__annotations__):
@@ -106,9 +108,20 @@ class EndpointQuerySet(models.QuerySet["Endpoint"]):
         except exceptions.InvalidSecret as error:
             raise ValidationError({"secret": ValidationError(str(error), code=error.code)}) from error
         with transaction.atomic(self.db):
+            self._make_sure_of_room(owner, tenant_id)
             endpoint.save(using=self.db, force_insert=True)
             SigningSecret.objects.using(self.db).create(endpoint=endpoint, key=secret)
         return endpoint
+
+    def _make_sure_of_room(self, application: Application, tenant_id: str) -> None:
+        most: int | None = conf.settings.MAX_ENDPOINTS_PER_TENANT
+        if most is None:
+            return
+        TenantLock.objects.using(self.db).take(application.pk, tenant_id)
+        if Endpoint.objects.using(self.db).for_tenant(tenant_id, application.slug).count() >= most:
+            raise exceptions.LimitReached(
+                f"The tenant has {most} endpoints, and may have no more; delete one first.", code="too_many_endpoints"
+            )
 
     def delete(self) -> tuple[int, dict[str, int]]:
         """Delete each endpoint as :meth:`Endpoint.delete` does; return how many there were."""

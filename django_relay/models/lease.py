@@ -11,6 +11,7 @@ from datetime import datetime
 from functools import cached_property
 
 from django_relay import conf
+from django_relay.models.attempt import Attempt
 from django_relay.models.endpoint import MAX_TIMEOUT_SECONDS, Endpoint
 from django_relay.rules import envelopes, retries
 from django_relay.transport.base import Outcome
@@ -109,6 +110,11 @@ class Settled:
     def endpoint_id(self) -> str:
         """Whose attempt it was."""
         return self.lease.endpoint_id
+
+    @property
+    def is_test(self) -> bool:
+        """Whether it was a test, which has no consequences."""
+        return self.lease.trigger == Attempt.Trigger.TEST
 
     @property
     def is_dead(self) -> bool:

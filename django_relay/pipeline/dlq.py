@@ -66,10 +66,9 @@ def _replay(entry_id: str, *, now: datetime, using: str) -> Delivery:
     endpoint = Endpoint.objects.using(using).filter(pk=entry.endpoint_id, deleted_at__isnull=True).first()
     if endpoint is None:
         raise exceptions.NotReplayable("The endpoint was deleted.", code="endpoint_deleted")
-    event = Event.objects.using(using).filter(pk=entry.event_id).first()
-    if event is None:
+    if not Event.objects.using(using).filter(pk=entry.event_id).exists():
         raise exceptions.NotReplayable("The event is no longer stored.", code="event_gone")
-    delivery = Delivery.of(event, endpoint, now=now, replay_of_id=entry.delivery_id)
+    delivery = Delivery.of(entry.event_id, endpoint, now=now, replay_of_id=entry.delivery_id)
     if not writing.insert_new([delivery], using=using):
         raise exceptions.NotReplayable(
             "A replay of this entry is under way; wait until it is settled.",

@@ -226,7 +226,7 @@ def _deliver(pairs: Sequence[tuple[_Event, _Subscription]], *, now: datetime, us
             "event_id": event.id,
             "endpoint_id": item.endpoint_id,
             "tenant_id": item.tenant_id,
-            "max_attempts": 1 + len(schedule_of(item.retry_schedule)),
+            "max_attempts": 1 + len(schedule_of(item.retry_schedule)) if event.only_endpoint_id is None else 1,
             **usual,
         }
         for event, item in pairs

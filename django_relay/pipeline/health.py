@@ -9,6 +9,7 @@ a failure, the first one ``DISABLE_AFTER``   disabled, reason ``failing``       
 ago and ``DISABLE_MIN_FAILURES`` since
 410                                          disabled, reason ``gone``                       ``endpoint_disabled``
 ``local_error``, ``unknown``                 nothing: they say nothing of the receiver       nothing
+anything of a test                           nothing                                         nothing
 ============================================ =============================================== =======================
 
 A success and failures in one batch are a success. Each change is told once, whoever many workers see it. Endpoints that
@@ -66,7 +67,7 @@ def keep(settled: Sequence[Settled], *, now: datetime, using: str) -> list[Settl
 def _look(settled: Sequence[Settled]) -> dict[str, _Seen]:
     seen: dict[str, _Seen] = {}
     for item in settled:
-        if item.outcome.error_kind in INCONCLUSIVE:
+        if item.outcome.error_kind in INCONCLUSIVE or item.is_test:
             continue
         endpoint = item.lease.ready.endpoint
         found = seen.get(endpoint.pk)

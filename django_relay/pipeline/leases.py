@@ -101,7 +101,7 @@ def _of(row: due.DeliveryRow, event: due.EventRow, ready: ReadyEndpoint, token: 
         tenant_id=row.tenant_id,
         attempt_count=row.attempt_count,
         max_attempts=row.max_attempts,
-        trigger=trigger.value if row.replay_of_id is None else Attempt.Trigger.REPLAY.value,
+        trigger=Attempt.Trigger.REPLAY.value if row.is_replay else trigger.value,
         event=envelopes.Facts(
             event_id=event.id,
             event_type=event.event_type,

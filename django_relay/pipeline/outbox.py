@@ -75,9 +75,9 @@ def emit(
     Use :func:`emit_many` for a list, and :func:`emit_best_effort` after something that cannot be undone.
     """
     using = using or router.db_for_write(Event)
-    if not _enabled():
+    if not is_enabled():
         return None
-    event = _build(
+    event = build(
         event_type=event_type,
         data=data,
         tenant_id=tenant_id,
@@ -89,7 +89,7 @@ def emit(
         subject=subject,
         using=using,
     )
-    return _store([event], using=using)[0]
+    return store([event], using=using)[0]
 
 
 def emit_many(events: Iterable[Mapping[str, Any]], *, using: str | None = None) -> list[Event | None]:
@@ -98,13 +98,13 @@ def emit_many(events: Iterable[Mapping[str, Any]], *, using: str | None = None) 
     Returns the events in the order given. Raises what :func:`emit` raises; then none of them is stored.
     """
     using = using or router.db_for_write(Event)
-    if not _enabled():
+    if not is_enabled():
         return [None for _ in events]
-    rows = [_build(**_checked(event), using=using) for event in events]
+    rows = [build(**_checked(event), using=using) for event in events]
     if len(rows) < 2:
-        return [*_store(rows, using=using)]
+        return [*store(rows, using=using)]
     with transaction.atomic(using):  # a conflict of one must undo the others
-        return [*_store(rows, using=using)]
+        return [*store(rows, using=using)]
 
 
 def _checked(event: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -113,7 +113,8 @@ def _checked(event: Mapping[str, Any]) -> Mapping[str, Any]:
     return event
 
 
-def _store(rows: list[Event], *, using: str) -> list[Event]:
+def store(rows: list[Event], *, using: str) -> list[Event]:
+    """Store what :func:`build` made, and return it, each that was stored before as it is stored."""
     inserted = writing.insert_new(rows, using=using)
     if inserted:
         transaction.on_commit(functools.partial(wakeup.wake, using), using=using, robust=True)
@@ -148,14 +149,15 @@ def emit_best_effort(event_type: str, data: Any, **arguments: Any) -> Event | No
         return None
 
 
-def _enabled() -> bool:
+def is_enabled() -> bool:
+    """Return whether events are taken: the kill switch, the setting ``ENABLED``."""
     switch: bool | str | Callable[[], bool] = conf.settings.ENABLED
     if isinstance(switch, str):
         switch = import_string(switch)
     return bool(switch() if callable(switch) else switch)
 
 
-def _build(
+def build(
     *,
     using: str,
     event_type: str,
@@ -168,6 +170,7 @@ def _build(
     occurred_at: datetime | None = None,
     subject: str = "",
 ) -> Event:
+    """Return the event, checked and not stored; takes and raises what :func:`emit` does."""
     entry = lookup.find(event_type, application=application, using=using)
     payload = _encode(data)
     _check_schema(entry, payload)

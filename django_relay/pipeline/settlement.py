@@ -1,7 +1,8 @@
 """Step 5: what came back is recorded, and the decision applied, under the lease; one batch a transaction.
 
 Attempts are recorded always. A delivery changes only while its lease token is still the attempt's: a worker that lost
-its lease changes no delivery. Every delivery that becomes ``failed`` gets its DLQ entry in the same transaction.
+its lease changes no delivery. Every delivery that becomes ``failed`` gets its DLQ entry in the same transaction, but
+for tests: of those nothing is kept but the attempt.
 """
 
 import logging
@@ -51,13 +52,14 @@ def settle(results: Sequence[tuple[Lease, Outcome]], *, now: datetime, using: st
         record.settled.is_ours = (lease.delivery_id, lease.token) in ours
     # A batch whose commit went unanswered is settled again: what stands already is skipped.
     recorded = writing.insert(Attempt, [_attempt(record) for record in records], using=using)
-    entries = [_dlq_entry(record, now) for record in records if record.settled.is_dead]
+    entries = [_dlq_entry(record, now) for record in records if record.settled.is_dead and not record.settled.is_test]
     writing.insert_new(entries, using=using)
-    new = [record.settled for record in records if record.settled.outcome.request.id in recorded]
+    settled = [record.settled for record in records]
+    new = [item for item in settled if item.outcome.request.id in recorded and not item.is_test]
     operational.of_deliveries(new, now=now, using=using)
     EndpointHour.objects.using(using).add(new, now)  # last: other workers write the same rows
     transaction.on_commit(partial(_announce, records, entries, using), using=using, robust=True)
-    return [record.settled for record in records]
+    return settled
 
 
 @dataclass(slots=True)
@@ -222,7 +224,8 @@ def _dlq_entry(record: _Record, now: datetime) -> DLQEntry:
 
 def _announce(records: Sequence[_Record], entries: Sequence[DLQEntry], using: str) -> None:
     heard = {action: signal for action, signal in _SIGNALS.items() if signal.has_listeners(Delivery)}
-    told = [record.settled for record in records if record.settled.is_ours and record.settled.decision.action in heard]
+    ours = [record.settled for record in records if record.settled.is_ours and not record.settled.is_test]
+    told = [item for item in ours if item.decision.action in heard]
     deliveries = Delivery.objects.using(using).in_bulk([item.lease.delivery_id for item in told])
     for record in records:
         _log(record)

@@ -20,6 +20,7 @@ from django_relay.models import (
     Event,
     PortalSession,
     PublishFailure,
+    Replay,
     SigningSecret,
     WorkerPresence,
     writing,
@@ -146,6 +147,13 @@ def prune_audit_entries(*, now: datetime, using: str) -> int:
 
 
 @writing.in_transaction
+def prune_replays(*, now: datetime, using: str) -> int:
+    """Delete replays that ended as long ago as deliveries are kept; those of the DLQ may outlive theirs."""
+    old = now - timedelta(days=conf.settings.DELIVERY_RETENTION_DAYS)
+    return _delete(Replay.objects.using(using).filter(completed_at__lt=old))
+
+
+@writing.in_transaction
 def prune_presences(*, now: datetime, using: str) -> int:
     """Delete the presences of workers that vanished."""
     return _delete(WorkerPresence.objects.using(using).stale(now))
@@ -163,6 +171,7 @@ CHORES: dict[str, Callable[..., int]] = {
     "API keys": prune_api_keys,
     "portal sessions": prune_portal_sessions,
     "audit entries": prune_audit_entries,
+    "replays": prune_replays,
     "workers": prune_presences,
 }
 """Every chore by what it touches, in an order in which each frees the next."""

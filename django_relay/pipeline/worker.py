@@ -3,7 +3,9 @@
 One thread owns the database, the transport does the waiting.
 """
 
+import functools
 import logging
+import operator
 import threading
 import time
 from collections import deque
@@ -16,10 +18,22 @@ from django.db import DatabaseError, InterfaceError, OperationalError, connectio
 from django.db.models import BooleanField, Exists, ExpressionWrapper, Q
 
 from django_relay import conf
-from django_relay.models import Application, Delivery, Event
+from django_relay.models import Application, Delivery, Erasure, Event, Replay
 from django_relay.models.clock import DatabaseClock
 from django_relay.models.lease import Lease, Settled
-from django_relay.pipeline import attempts, fan_out, health, in_hand, leases, notifications, rhythm, settlement, upkeep
+from django_relay.pipeline import (
+    attempts,
+    erasures,
+    fan_out,
+    health,
+    in_hand,
+    leases,
+    notifications,
+    replays,
+    rhythm,
+    settlement,
+    upkeep,
+)
 from django_relay.rules import pacing
 from django_relay.transport import selection
 from django_relay.transport.base import Outcome, Transport
@@ -33,6 +47,8 @@ _GATHER_SECONDS = 0.02
 _SILENCE_SECONDS = 0.002
 """How long the gathering waits for one more."""
 _SETTLED_AT_ONCE = 512
+_ADVANCE_SECONDS = 0.05
+"""How long a replay or erasure that cannot go on, or that there may be, is let be."""
 _DATABASE_PAUSE_SECONDS = 1.0
 _DATABASE_FAILED = (OperationalError, InterfaceError)
 """It is down, or says "not now": what was asked of it is asked again."""
@@ -44,13 +60,15 @@ class Turn:
     """What one turn of the loop did."""
 
     fanned_out: int = 0
+    advanced: int = 0
+    """How much of a replay or an erasure was done."""
     leased: int = 0
     goes_on: bool = False
     """Whether there may be more soon, see ``leases.Claim``."""
     settled: list[Settled] = field(default_factory=list)
 
     def __bool__(self) -> bool:
-        return bool(self.fanned_out or self.leased or self.settled)
+        return bool(self.fanned_out or self.advanced or self.leased or self.settled)
 
 
 class Worker:
@@ -87,6 +105,7 @@ class Worker:
         self._subscriptions = fan_out.Subscriptions()
         self._passed_over: list[Settled] = []
         self._rhythm = rhythm.Rhythm()
+        self._advance_at = float("-inf")
 
     def __enter__(self) -> Self:
         return self
@@ -147,8 +166,8 @@ class Worker:
         turn, looks = Turn(), self._rhythm.is_due()
         if looks:
             if not self._rhythm.is_idle or self._has_work():
-                self._look(turn)
-            self._rhythm.looked(max(turn.fanned_out, turn.leased), soon=turn.goes_on)
+                self._look(turn, advances=time.monotonic() >= self._advance_at)
+            self._rhythm.looked(max(turn.fanned_out, turn.advanced, turn.leased), soon=turn.goes_on)
         self._receive(turn, self._rhythm.seconds_left)
         if turn:
             self._rhythm.stay_alert()
@@ -159,13 +178,22 @@ class Worker:
         self._rhythm.wake()
         self.transport.wake()
 
-    def _look(self, turn: Turn) -> None:
-        """Fan out, and lease and begin what is due."""
+    def _look(self, turn: Turn, *, advances: bool = True) -> None:
+        """Fan out, go on with what was asked for in bulk, and lease and begin what is due."""
         if not self.stopping.is_set():
             turn.fanned_out = fan_out.expand(
                 conf.settings.FAN_OUT_BATCH, now=self.clock(), using=self.using, subscriptions=self._subscriptions
             )
+            if advances:
+                turn.advanced = self._advance()
             turn.leased, turn.goes_on = self._claim()
+
+    def _advance(self) -> int:
+        """Do a chunk of a replay or of an erasure; if there is nothing to do, not every look need find that out."""
+        now = self.clock()
+        advanced = replays.advance(now=now, using=self.using) or erasures.advance(now=now, using=self.using)
+        self._advance_at = time.monotonic() + (0.0 if advanced else _ADVANCE_SECONDS)
+        return advanced
 
     def _receive(self, turn: Turn, wait_seconds: float) -> None:
         """Wait for outcomes, and settle them."""
@@ -196,7 +224,9 @@ class Worker:
         pending = Event.objects.using(self.using).pending()
         now = self.clock()
         due = Delivery.objects.using(self.using).due(now).of_anybody()
-        either = ExpressionWrapper(Q(Exists(pending)) | Q(Exists(due)), output_field=BooleanField())
+        bulk = [model.objects.using(self.using).in_progress() for model in (Replay, Erasure)]
+        conditions = [Q(Exists(rows)) for rows in (pending, due, *bulk)]
+        either = ExpressionWrapper(functools.reduce(operator.or_, conditions), output_field=BooleanField())
         return any(Application.objects.using(self.using).values_list(either, flat=True)[:1])
 
     def _claim(self) -> tuple[int, bool]:

@@ -18,6 +18,7 @@ so matching takes one comparison a segment, whatever a tenant writes.
 """
 
 import re
+from collections.abc import Iterable
 
 from django_relay import exceptions
 
@@ -109,6 +110,18 @@ def matches(pattern: str, name: str) -> bool:
     place = wanted.index("**")
     head, tail = wanted[:place], wanted[place + 1 :]
     return len(given) > len(head) + len(tail) and _same(head, given) and _same(tail, given[len(given) - len(tail) :])
+
+
+def regex(patterns: Iterable[str]) -> str:
+    """Return a regular expression, of the words that databases share, for the names that any valid pattern selects."""
+    return f"^({'|'.join(map(_regex, patterns))})$"
+
+
+def _regex(pattern: str) -> str:
+    if pattern == "*":
+        return ".*"
+    kinds = {"*": "[^.]+", "**": r"[^.]+(\.[^.]+)*"}
+    return r"\.".join(kinds.get(segment, segment) for segment in pattern.split("."))
 
 
 def _same(wanted: list[str], given: list[str]) -> bool:

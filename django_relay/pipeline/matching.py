@@ -1,0 +1,176 @@
+"""What a replay matches, for one endpoint, in an order that can be gone on with from any place.
+
+=========== ============================================================================================ ==============
+kind        matches, of one endpoint                                                                     in the order
+=========== ============================================================================================ ==============
+``failed``  its DLQ entries that are open and failed in the window                                       of their ids
+``discard`` the same
+``missing`` events of the window that it wants as it is now, and never got a delivery of                 of their time
+``all``     events of the window that it wants as it is now, but those on their way to it
+``event``   the events named, whether it wants them or not, but those on their way to it
+=========== ============================================================================================ ==============
+
+Pending events are fanned out by themselves, and test events are nobody's but the test's: none is ever matched.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import NamedTuple, Protocol
+
+from django.db import models
+
+from django_relay.models import Delivery, DLQEntry, Endpoint, Event, Replay
+from django_relay.models.delivery import FIRST
+from django_relay.rules import event_names, filters
+
+
+class Found(NamedTuple):
+    """An event that is to be sent again."""
+
+    event_id: str
+    replay_of_id: str | None
+    """The delivery that the new one repeats, if there is one."""
+    entry_id: str | None = None
+    """The DLQ entry it was found by."""
+
+
+class Matches(Protocol):
+    """The matches of one endpoint."""
+
+    def count(self) -> int:
+        """Return how many there are, exactly."""
+
+    def page(self, after: str, limit: int) -> tuple[list[str], str]:
+        """Return the ids of the next candidates behind a place (``""`` is the beginning), and the place reached.
+
+        An empty place says that there are no more. Candidates are not all matches: :meth:`take` says which are.
+        """
+
+    def take(self, candidates: Sequence[str]) -> list[Found]:
+        """Lock what still matches of these candidates until the transaction ends, and return it."""
+
+
+def endpoints(replay: Replay, *, using: str) -> models.QuerySet[Endpoint]:
+    """Return the endpoints that a replay is for, enabled or not; deleted ones are none."""
+    rows = Endpoint.objects.using(using).filter(
+        application_id=replay.application_id, tenant_id=replay.tenant_id, deleted_at__isnull=True
+    )
+    chosen = replay.filter.get("endpoint_ids")
+    return rows if chosen is None else rows.filter(pk__in=chosen)
+
+
+def of(replay: Replay, endpoint: Endpoint, *, using: str) -> Matches:
+    """Return what a replay matches of an endpoint of its tenant's."""
+    in_dlq = replay.kind in (Replay.Kind.FAILED, Replay.Kind.DISCARD)
+    return Entries(replay, endpoint, using) if in_dlq else Events(replay, endpoint, using)
+
+
+def wants(endpoint: Endpoint, event: Event) -> bool:
+    """Return whether an endpoint would get the event, were it fanned out now to one that is enabled."""
+    named = any(event_names.matches(pattern, event.event_type) for pattern in endpoint.event_types)
+    return named and filters.accepts(endpoint.filters, event.attributes)
+
+
+class Entries:
+    """Open DLQ entries."""
+
+    def __init__(self, replay: Replay, endpoint: Endpoint, using: str) -> None:
+        rows = DLQEntry.objects.using(using).open().filter(endpoint_id=endpoint.pk)
+        rows = rows.filter(_window("failed_at", replay), _named(replay.filter.get("event_types")))
+        ids = replay.filter.get("ids")
+        self.rows = (rows if ids is None else rows.filter(pk__in=ids)).order_by("pk")
+
+    def count(self) -> int:
+        """See :class:`Matches`."""
+        return self.rows.count()
+
+    def page(self, after: str, limit: int) -> tuple[list[str], str]:
+        """See :class:`Matches`."""
+        rows = self.rows.filter(pk__gt=after) if after else self.rows
+        found = list(rows.values_list("pk", flat=True)[:limit])
+        return found, found[-1] if len(found) == limit else ""
+
+    def take(self, candidates: Sequence[str]) -> list[Found]:
+        """See :class:`Matches`."""
+        rows = self.rows.filter(pk__in=candidates).select_for_update()
+        return [Found(*row) for row in rows.values_list("event_id", "delivery_id", "pk")]
+
+
+class Events:
+    """Events by what the endpoint wants, or by id."""
+
+    def __init__(self, replay: Replay, endpoint: Endpoint, using: str) -> None:
+        rows = Event.objects.using(using).exclude(status=Event.Status.PENDING)
+        rows = rows.filter(application_id=replay.application_id, tenant_id=replay.tenant_id, only_endpoint__isnull=True)
+        self.filters = {}
+        if replay.kind == Replay.Kind.EVENT:
+            rows = rows.filter(pk__in=replay.filter["ids"])
+        else:
+            rows = rows.filter(_window("created_at", replay), _named(replay.filter.get("event_types")))
+            rows = rows.filter(_named(endpoint.event_types))
+            self.filters = endpoint.filters
+        got = Delivery.objects.using(using)
+        if replay.kind != Replay.Kind.MISSING:
+            got = got.pending()
+        self.firsts = Delivery.objects.using(using).filter(FIRST, endpoint_id=endpoint.pk)
+        self.rows = rows.filter(*_none_of(got, endpoint.pk)).order_by("created_at", "pk")
+
+    def count(self) -> int:
+        """See :class:`Matches`."""
+        if not self.filters:
+            return self.rows.count()
+        given = self.rows.order_by().values_list("attributes", flat=True).iterator()
+        return sum(filters.accepts(self.filters, attributes) for attributes in given)
+
+    def page(self, after: str, limit: int) -> tuple[list[str], str]:
+        """See :class:`Matches`."""
+        rows = self.rows
+        if after:
+            moment, _, key = after.partition("|")
+            at = datetime.fromisoformat(moment)
+            behind = models.Q(created_at__gt=at) | models.Q(created_at=at, pk__gt=key)
+            rows = rows.filter(behind, created_at__gte=at)
+        found = list(rows.values_list("pk", "created_at")[:limit])
+        place = f"{found[-1][1].isoformat()}|{found[-1][0]}" if len(found) == limit else ""
+        return [key for key, _at in found], place
+
+    def take(self, candidates: Sequence[str]) -> list[Found]:
+        """See :class:`Matches`."""
+        # Locked first, then looked at: of two replays at once the second one sees what the first one made.
+        locked = self.rows.model._default_manager.using(self.rows.db).filter(pk__in=candidates).order_by("pk")
+        list(locked.select_for_update(no_key=True).values_list("pk"))
+        rows = self.rows.filter(pk__in=candidates).values_list("pk", "attributes")
+        taken = [key for key, attributes in rows if filters.accepts(self.filters, attributes)]
+        firsts = dict(self.firsts.filter(event_id__in=taken).values_list("event_id", "pk"))
+        return [Found(key, firsts.get(key)) for key in taken]
+
+
+def _window(field: str, replay: Replay) -> models.Q:
+    since, until = replay.filter.get("since"), replay.filter.get("until")
+    window = models.Q(**{f"{field}__lt": datetime.fromisoformat(until)}) if until else models.Q()
+    return window & models.Q(**{f"{field}__gte": datetime.fromisoformat(since)}) if since else window
+
+
+def _named(patterns: Iterable[str] | None) -> models.Q:
+    return (
+        models.Q() if patterns is None or "*" in patterns else models.Q(event_type__regex=event_names.regex(patterns))
+    )
+
+
+def _none_of(got: models.QuerySet[Delivery], endpoint_id: str) -> list[models.Q]:
+    """Return the conditions that an event has none of these deliveries to the endpoint.
+
+    One for each index by which they are found. A replay of a single DLQ entry is found by the delivery it repeats.
+    """
+    mine = got.filter(event_id=models.OuterRef("pk"), endpoint_id=endpoint_id)
+    repeats = got.filter(
+        replay_of__event_id=models.OuterRef("pk"),
+        replay_of__endpoint_id=endpoint_id,
+        replay_of__replay_of__isnull=True,
+        replay_of__replay__isnull=True,
+    )
+    return [
+        ~models.Q(models.Exists(mine.filter(FIRST))),
+        ~models.Q(models.Exists(mine.filter(replay__isnull=False))),
+        ~models.Q(models.Exists(repeats)),
+    ]
