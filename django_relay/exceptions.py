@@ -18,6 +18,7 @@ is an :class:`~django_relay.transport.base.Outcome`, a value, and is never raise
     │   ├── InvalidEvent                bad_tenant_id, bad_key, bad_attributes, bad_event_id, …
     │   ├── InvalidReplay               bad_kind, bad_window, since_required, bad_ids, unknown_endpoint
     │   ├── LimitReached                too_many_endpoints, too_many_replays
+    │   ├── InvalidCursor               bad_cursor, bad_limit
     │   └── UnsafeURL                   scheme, malformed_url, malformed_host, address_not_public, …
     ├── NotAllowed                      scope_missing, operator_only
     ├── UnusableLink                    link_unknown, link_used, link_expired, link_revoked
@@ -122,6 +123,12 @@ class LimitReached(InvalidInput):
     """A tenant has as many of these as it may have."""
 
     code = "limit_reached"
+
+
+class InvalidCursor(InvalidInput):
+    """The cursor does not belong to this list; begin again without one."""
+
+    code = "bad_cursor"
 
 
 class UnsafeURL(InvalidInput):

@@ -51,6 +51,13 @@ class PrefixedIdField(models.UUIDField):  # type: ignore[type-arg]
             kwargs.setdefault("editable", False)
         super().__init__(**kwargs)
 
+    @classmethod
+    def of(cls, model: type[models.Model]) -> "PrefixedIdField":
+        """Return the id field of a model of ours."""
+        key = model._meta.pk
+        assert isinstance(key, cls)  # noqa: S101 - as every table of ours has it
+        return key
+
     def new(self) -> str:
         """Return a fresh id."""
         return ids.new(self.prefix)

@@ -7,6 +7,7 @@ Crockford's base32 in lower case. Both directions accept one spelling only, so t
 
 import hashlib
 import uuid
+from datetime import datetime
 
 from typeid.codecs import base32
 from uuid_utils import uuid7
@@ -60,3 +61,9 @@ def deterministic_event_id(*parts: object) -> str:
         raise ValueError("deterministic_event_id() needs at least one part, such as the invoice's number.")
     digest = hashlib.sha256("|".join(map(str, parts)).encode()).digest()
     return "evt_" + base32.encode(digest[:16])
+
+
+def earliest(moment: datetime, *, prefix: str) -> str:
+    """Return the smallest id that :func:`new` could make at ``moment``, to a millisecond (RFC 9562, 5.7)."""
+    milliseconds = max(int(moment.timestamp() * 1000), 0)
+    return from_uuid(uuid.UUID(int=milliseconds << 80), prefix=prefix)

@@ -74,7 +74,7 @@ def make_attempt(delivery, **values):
         "duration_ms": 5,
         "status_code": 500,
     }
-    return Attempt.objects.create(delivery=delivery, **{**usual, **values})
+    return Attempt.objects.create(delivery=delivery, endpoint_id=delivery.endpoint_id, **{**usual, **values})
 
 
 def make_lease(delivery, **values):

@@ -5,6 +5,7 @@ from django.utils.translation import gettext_lazy as _
 
 from django_relay.fields import PrefixedIdField
 from django_relay.models.delivery import Delivery
+from django_relay.models.endpoint import Endpoint
 
 
 class Attempt(models.Model):
@@ -30,6 +31,15 @@ class Attempt(models.Model):
         related_name="attempts",
         verbose_name=_("delivery"),
     )
+    endpoint = models.ForeignKey(
+        Endpoint,
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,
+        db_index=False,
+        null=True,
+        related_name="+",
+        verbose_name=_("endpoint"),
+    )
     number = models.PositiveSmallIntegerField(_("number"))
     trigger = models.CharField(_("trigger"), max_length=16, choices=Trigger.choices)
     started_at = models.DateTimeField(_("started at"))
@@ -49,6 +59,7 @@ class Attempt(models.Model):
         indexes = [
             models.Index(fields=["delivery", "number"], name="relay_attempt_of_delivery"),
             models.Index(fields=["started_at"], name="relay_attempt_age"),
+            models.Index(fields=["endpoint", "id"], name="relay_attempt_list"),
         ]
 
     def __str__(self) -> str:

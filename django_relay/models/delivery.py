@@ -144,6 +144,9 @@ class Delivery(models.Model):
                 condition=models.Q(state="pending", replay__isnull=False),
                 name="relay_delivery_due_replay",
             ),
+            # Lists, newest first, by state: settling writes every index anyway, for it leaves the first two.
+            models.Index(fields=["endpoint", "state", "id"], name="relay_delivery_list"),
+            models.Index(fields=["event"], condition=models.Q(replay_of__isnull=False), name="relay_delivery_resent"),
         ]
         constraints = [
             models.UniqueConstraint(
@@ -204,6 +207,14 @@ class Delivery(models.Model):
         """Clear the lease's columns on this instance."""
         for name, value in NO_LEASE.items():
             setattr(self, name, value)
+
+    @property
+    def event_type(self) -> str:
+        """The name of its event's type, ``""`` if the event is no longer stored."""
+        try:
+            return self.event.event_type
+        except Event.DoesNotExist:
+            return ""
 
     @property
     def trigger(self) -> str:

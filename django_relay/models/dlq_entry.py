@@ -19,6 +19,14 @@ class DLQEntryQuerySet(models.QuerySet["DLQEntry"]):
         """Entries that nobody has replayed or discarded."""
         return self.filter(replayed_at__isnull=True, discarded_at__isnull=True)
 
+    def in_state(self, state: str) -> Self:
+        """Entries that are ``open``, ``replayed`` (and not discarded) or ``discarded``."""
+        if state == "open":
+            return self.open()
+        if state == "replayed":
+            return self.filter(replayed_at__isnull=False, discarded_at__isnull=True)
+        return self.filter(discarded_at__isnull=False)
+
 
 class DLQEntry(models.Model):
     """Why a delivery was given up. Its event is kept as long as the entry is."""
@@ -68,6 +76,12 @@ class DLQEntry(models.Model):
         indexes = [
             models.Index(fields=["failed_at"], name="relay_dlq_entry_age"),
             models.Index(fields=["endpoint", "id"], name="relay_dlq_entry_endpoint"),
+            models.Index(fields=["endpoint", "id"], name="relay_dlq_entry_list"),
+            models.Index(
+                fields=["endpoint", "id"],
+                condition=models.Q(replayed_at__isnull=True, discarded_at__isnull=True),
+                name="relay_dlq_entry_open",
+            ),
         ]
 
     def __str__(self) -> str:

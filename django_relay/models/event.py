@@ -76,6 +76,8 @@ class Event(models.Model):
         indexes = [
             models.Index(fields=["id"], condition=models.Q(status="pending"), name="relay_event_outbox"),
             models.Index(fields=["created_at"], name="relay_event_age"),
+            # Not by id alone: ids of deterministic_event_id() say nothing about time.
+            models.Index(fields=["application", "tenant_id", "created_at", "id"], name="relay_event_list"),
         ]
         constraints = [
             models.UniqueConstraint(

@@ -186,8 +186,7 @@ def dumps(document: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _insert(model: type[models.Model], fields: _Fields, source: str, values: list[Any], using: str) -> set[Any]:
-    connection, key = connections[using], model._meta.pk
-    assert isinstance(key, PrefixedIdField)  # noqa: S101 - as every table of ours has it
+    connection, key = connections[using], PrefixedIdField.of(model)
     quote = connection.ops.quote_name
     names = ", ".join(quote(str(field.column)) for field in fields)
     with postgres.cursor(using) if connection.vendor == "postgresql" else connection.cursor() as cursor:

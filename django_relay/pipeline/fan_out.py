@@ -8,7 +8,6 @@ Endpoints are read by the page and deliveries inserted by the page, so that memo
 one receiver or a hundred thousand.
 """
 
-import functools
 import json
 import logging
 import uuid
@@ -23,7 +22,7 @@ from django.db import connections, models
 from django_relay import ids
 from django_relay.models import Delivery, Endpoint, Event, postgres, writing
 from django_relay.models.endpoint import schedule_of
-from django_relay.rules import event_names, filters
+from django_relay.rules import matching
 
 logger = logging.getLogger(__name__)
 
@@ -62,9 +61,8 @@ class _Subscription:
         """Return whether the endpoint gets the event."""
         if event.only_endpoint_id is not None:
             return self.endpoint_id == event.only_endpoint_id
-        return _matches(self.patterns, event.event_type) and (
-            not self.filters or filters.accepts(self.filters, event.attributes)
-        )
+        name, attributes = event.event_type, event.attributes
+        return matching.refusal(self.patterns, self.filters, event_type=name, attributes=attributes) is None
 
 
 class Subscriptions:
@@ -283,8 +281,3 @@ def _subscription(row: Sequence[Any]) -> _Subscription:
 
 def _hashable(patterns: Any) -> Any:
     return tuple(patterns) if isinstance(patterns, list) else patterns
-
-
-@functools.lru_cache(maxsize=65_536)
-def _matches(patterns: tuple[str, ...], name: str) -> bool:
-    return any(event_names.matches(pattern, name) for pattern in patterns)

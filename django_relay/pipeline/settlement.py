@@ -188,6 +188,7 @@ def _attempt(record: _Record) -> dict[str, Any]:
     return {
         "id": outcome.request.id,
         "delivery_id": settled.lease.delivery_id,
+        "endpoint_id": settled.endpoint_id,
         "number": settled.lease.number,
         "trigger": settled.lease.trigger,
         "started_at": outcome.started_at,

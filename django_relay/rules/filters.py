@@ -59,10 +59,22 @@ def accepts(
     A key without values passes; a key that the event lacks, or has without values, fails. ``True``
     is not ``1``, but ``1`` is ``1.0``, as in JSON.
     """
-    return all(
-        not wanted or not wanted.isdisjoint(_comparable(attributes.get(name, ())))
-        for name, wanted in ((name, _comparable(values)) for name, values in filters.items())
-    )
+    return refused_by(filters, attributes) is None
+
+
+def refused_by(
+    filters: Mapping[str, Sequence[Scalar] | Scalar],
+    attributes: Mapping[str, Sequence[Scalar] | Scalar],
+) -> str | None:
+    """Return the name of the first filter that an event with these attributes does not pass, ``None`` if it passes all.
+
+    What passes is said at :func:`accepts`.
+    """
+    for name, values in filters.items():
+        wanted = _comparable(values)
+        if wanted and wanted.isdisjoint(_comparable(attributes.get(name, ()))):
+            return name
+    return None
 
 
 def _comparable(values: Sequence[Scalar] | Scalar) -> set[tuple[bool, Scalar]]:
