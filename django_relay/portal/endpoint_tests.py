@@ -74,7 +74,7 @@ def result(request: HttpRequest, visit: Visit, endpoint_id: str, event_id: str) 
         "event": event,
         "delivery": found.delivery if found else None,
         "attempt": found.attempt if found else None,
-        "waiting": found is None and event.status != Event.Status.NO_MATCH or bool(found and not found.attempt),
+        "waiting": (found is None and event.status != Event.Status.NO_MATCH) or bool(found and not found.attempt),
     }
     return frame.show(request, visit, "endpoints/test_result.html", context)
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from django.db import router
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
@@ -39,6 +40,11 @@ class Visit:
     """The session that the cookie is of, if it is over."""
 
     @property
+    def using(self) -> str:
+        """The database that the portal reads and writes, so that everybody sees what they have just changed."""
+        return router.db_for_write(PortalSession)
+
+    @property
     def owner(self) -> Owner:
         """Whose rows it sees."""
         assert self.caller is not None  # noqa: S101 - frame.page lets nobody else in
@@ -55,6 +61,26 @@ class Visit:
     def csrf_token(self) -> str:
         """A new CSRF token, good as long as the visit's cookie."""
         return tokens.csrf_token(self.key)
+
+    @property
+    def may_write(self) -> bool:
+        """Whether the visitor may change endpoints."""
+        return self.may("write")
+
+    @property
+    def may_replay(self) -> bool:
+        """Whether the visitor may send again."""
+        return self.may("replay")
+
+    @property
+    def may_test(self) -> bool:
+        """Whether the visitor may send test events."""
+        return self.may("test")
+
+    @property
+    def may_see_secrets(self) -> bool:
+        """Whether the visitor may see and rotate signing secrets."""
+        return self.may("secrets")
 
     def may(self, scope: str) -> bool:
         """Return whether the visitor holds a scope."""

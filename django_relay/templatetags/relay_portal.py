@@ -1,5 +1,6 @@
 """What the portal's templates draw with: ``{% load relay_portal %}``. Hosts that override templates may use it too."""
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -10,6 +11,8 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext as _
 
+from django_relay.models import Attempt, Delivery, DLQEntry, Endpoint, Replay
+from django_relay.models.endpoint_hour import INCONCLUSIVE
 from django_relay.portal import highlighting
 
 register = template.Library()
@@ -77,7 +80,7 @@ def icon(name: str, size: int = 16) -> SafeString:
         'stroke-linecap="round" stroke-linejoin="round" aria-hidden="true" focusable="false"{}><path d="{}"/></svg>',
         size,
         size,
-        mark_safe(' class="flip"') if name in {"back", "next", "leave"} else "",  # noqa: S308 - a constant
+        mark_safe(' class="flip"') if name in {"back", "next", "leave"} else "",
         _PATHS[name],
     )
 
@@ -165,3 +168,106 @@ def status_class(status_code: int | None) -> str:
 def item(mapping: Mapping[str, Any], key: str) -> Any:
     """Look a key up that a template holds in a variable."""
     return mapping.get(key)
+
+
+@register.simple_tag
+def endpoint_pill(endpoint: Endpoint) -> SafeString:
+    """Show an endpoint's state, with its cause."""
+    if endpoint.enabled:
+        return pill("failing", _("Failing")) if endpoint.failing_since else pill("enabled", _("Enabled"))
+    words = {
+        Endpoint.Reason.TENANT: ("off", _("Paused by you")),
+        Endpoint.Reason.STAFF: ("disabled", _("Stopped by support")),
+        Endpoint.Reason.GONE: ("disabled", _("Disabled: gone")),
+        Endpoint.Reason.FAILING: ("disabled", _("Disabled: failing")),
+    }
+    state, word = words.get(Endpoint.Reason(endpoint.disabled_reason or "staff"), ("disabled", _("Disabled")))
+    return pill(state, word)
+
+
+@register.simple_tag
+def delivery_pill(delivery: Delivery) -> SafeString:
+    """Show where a delivery stands; one that waits for its endpoint is held."""
+    if delivery.state == Delivery.State.PENDING and not delivery.endpoint.enabled:
+        return pill("held", _("Held"))
+    if delivery.state == Delivery.State.PENDING and delivery.attempt_count:
+        return pill("pending", _("Retrying"))
+    words = {"pending": _("Pending"), "delivered": _("Delivered"), "failed": _("Failed"), "cancelled": _("Cancelled")}
+    return pill(delivery.state, words[delivery.state])
+
+
+@register.simple_tag
+def attempt_pill(attempt: Attempt) -> SafeString:
+    """Show what came of an attempt."""
+    if attempt.error_kind in INCONCLUSIVE:
+        return pill("unknown", _("Unknown"))
+    succeeded = attempt.status_code is not None and 200 <= attempt.status_code < 300 and not attempt.error_kind
+    return pill("succeeded", _("Succeeded")) if succeeded else pill("failed", _("Failed"))
+
+
+@register.simple_tag
+def entry_pill(entry: DLQEntry) -> SafeString:
+    """Show what was done about a delivery that was given up."""
+    if entry.discarded_at is not None:
+        return pill("discarded", _("Discarded"))
+    return pill("replayed", _("Sent again")) if entry.replayed_at is not None else pill("open", _("Given up"))
+
+
+@register.simple_tag
+def replay_pill(replay: Replay) -> SafeString:
+    """Show where a bulk replay stands."""
+    words = {
+        "pending": _("Starting"),
+        "running": _("Running"),
+        "completed": _("Completed"),
+        "cancelled": _("Cancelled"),
+    }
+    return pill(replay.state, words[replay.state])
+
+
+UNREACHED = frozenset({"connect_timeout", "connection", "tls", "bad_response", "address_not_public", "unsafe_url"})
+"""Kinds of failures that look all alike to a tenant, in words and in time: else a test send would be a port scanner."""
+
+
+@register.filter
+def what_came_back(attempt: Attempt) -> str:
+    """Say in words why there was no answer; no address, no port's state and no resolver's detail is ever said."""
+    if attempt.error_kind in UNREACHED:
+        return _("No connection could be made: look at the host name, the port, the firewall and the certificate.")
+    words = {
+        "dns_error": _("The host name was not found."),
+        "timeout": _("There was no answer within the time limit."),
+        "unknown": _("It was sent, and what came back is not known. It is sent again."),
+        "local_error": _("A fault on our side. It is sent again."),
+    }
+    return words.get(attempt.error_kind, "") or _("No answer.")
+
+
+@register.filter
+def took(attempt: Attempt) -> str:
+    """Write how long an attempt took, where that says nothing about a network that the tenant does not own."""
+    return "–" if attempt.error_kind in UNREACHED else milliseconds(attempt.duration_ms)
+
+
+@register.filter
+def seconds(value: float) -> str:
+    """Write a wait: ``5 s``, ``30 min``, ``2 h``."""
+    for limit, unit, size in ((90, _("s"), 1), (5_400, _("min"), 60), (172_800, _("h"), 3_600)):
+        if value < limit:
+            return f"{formats.number_format(round(value / size), use_l10n=True)} {unit}"
+    return f"{formats.number_format(round(value / 86_400), use_l10n=True)} {_('d')}"
+
+
+@register.filter
+def kibibytes(value: int) -> str:
+    """Write a size."""
+    return f"{formats.number_format(round(value / 1024), use_l10n=True)} KiB"
+
+
+@register.filter
+def is_web(url: str) -> bool:
+    """Return whether text may stand in an ``href``: an http(s) URL of plain form."""
+    return bool(_WEB.fullmatch(url))
+
+
+_WEB = re.compile(r"https?://[!-~]{1,2000}")
