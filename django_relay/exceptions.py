@@ -16,9 +16,9 @@ is an :class:`~django_relay.transport.base.Outcome`, a value, and is never raise
     │   ├── InvalidSecret               bad_secret
     │   ├── InvalidPayload              not_serialisable, too_large, too_deep, schema_mismatch
     │   ├── InvalidEvent                bad_tenant_id, bad_key, bad_attributes, bad_event_id, …
+    │   ├── InvalidCursor               bad_cursor, bad_limit
     │   ├── InvalidReplay               bad_kind, bad_window, since_required, bad_ids, unknown_endpoint
     │   ├── LimitReached                too_many_endpoints, too_many_replays
-    │   ├── InvalidCursor               bad_cursor, bad_limit
     │   └── UnsafeURL                   scheme, malformed_url, malformed_host, address_not_public, …
     ├── NotAllowed                      scope_missing, operator_only
     ├── UnusableLink                    link_unknown, link_used, link_expired, link_revoked
@@ -113,6 +113,12 @@ class InvalidEvent(InvalidInput):
     code = "bad_event"
 
 
+class InvalidCursor(InvalidInput):
+    """The cursor does not belong to this list; begin again without one."""
+
+    code = "bad_cursor"
+
+
 class InvalidReplay(InvalidInput):
     """An argument of replays.start() cannot be used."""
 
@@ -123,12 +129,6 @@ class LimitReached(InvalidInput):
     """A tenant has as many of these as it may have."""
 
     code = "limit_reached"
-
-
-class InvalidCursor(InvalidInput):
-    """The cursor does not belong to this list; begin again without one."""
-
-    code = "bad_cursor"
 
 
 class UnsafeURL(InvalidInput):

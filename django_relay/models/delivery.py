@@ -139,14 +139,18 @@ class Delivery(models.Model):
                 name="relay_delivery_due_endpoint",
             ),
             models.Index(fields=["created_at"], name="relay_delivery_age"),
+            # Lists, newest first, by state: settling writes every index anyway, for it leaves the first two.
+            models.Index(fields=["endpoint", "state", "id"], name="relay_delivery_list"),
+            models.Index(
+                fields=["event"],
+                condition=models.Q(replay_of__isnull=False, replay__isnull=True),
+                name="relay_delivery_resent",
+            ),
             models.Index(
                 fields=["replay", "next_attempt_at"],
                 condition=models.Q(state="pending", replay__isnull=False),
                 name="relay_delivery_due_replay",
             ),
-            # Lists, newest first, by state: settling writes every index anyway, for it leaves the first two.
-            models.Index(fields=["endpoint", "state", "id"], name="relay_delivery_list"),
-            models.Index(fields=["event"], condition=models.Q(replay_of__isnull=False), name="relay_delivery_resent"),
         ]
         constraints = [
             models.UniqueConstraint(

@@ -75,13 +75,12 @@ class DLQEntry(models.Model):
         verbose_name_plural = _("DLQ entries")
         indexes = [
             models.Index(fields=["failed_at"], name="relay_dlq_entry_age"),
-            models.Index(fields=["endpoint", "id"], name="relay_dlq_entry_endpoint"),
-            models.Index(fields=["endpoint", "id"], name="relay_dlq_entry_list"),
             models.Index(
                 fields=["endpoint", "id"],
                 condition=models.Q(replayed_at__isnull=True, discarded_at__isnull=True),
                 name="relay_dlq_entry_open",
             ),
+            models.Index(fields=["endpoint", "id"], name="relay_dlq_entry_endpoint"),
         ]
 
     def __str__(self) -> str:

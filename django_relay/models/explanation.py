@@ -8,7 +8,7 @@ from django.db import models
 from django_relay.models.delivery import Delivery
 from django_relay.models.endpoint import Endpoint
 from django_relay.models.event import Event
-from django_relay.rules import matching
+from django_relay.rules import subscribing
 
 EXPLAINED = 250
 """How many endpoints are explained, the newest first."""
@@ -53,7 +53,7 @@ def _explain(event: Event, endpoint: Endpoint) -> Explanation:
         return Explanation(endpoint, matched=False, reason="created_later")
     refusal = None
     if event.only_endpoint_id is None:
-        refusal = matching.refusal(
+        refusal = subscribing.refusal(
             endpoint.event_types, endpoint.filters, event_type=event.event_type, attributes=event.attributes
         )
     if refusal is not None:

@@ -60,7 +60,12 @@ class Filters:
 
 
 NO_FILTERS = Filters()
-_RESENT = (None, paging.ANY)
+_WAYS: tuple[Mapping[str, Any], ...] = (
+    {"replay_of_id": None, "replay_id": None},
+    {"replay_id": paging.ANY},
+    {"replay_of_id": paging.ANY, "replay_id": None},
+)
+"""How an event's deliveries come about, each with an index: by fan-out, by a bulk replay, by that of one DLQ entry."""
 _EVERYBODY: list[Mapping[str, Any]] = [{}]
 """The one arm of a list that is read through everybody's."""
 
@@ -76,9 +81,7 @@ def deliveries(
     states = [filters.state] if filters.state else list(Delivery.State.values)
     arms: list[Mapping[str, Any]]
     if filters.event_id:
-        arms = [
-            {"event_id": key, "replay_of_id": resent} for key in _event(owner, filters, using) for resent in _RESENT
-        ]
+        arms = [{"event_id": key, **made} for key in _event(owner, filters, using) for made in _WAYS]
     else:
         found = _endpoints(owner, filters, using)
         arms = (

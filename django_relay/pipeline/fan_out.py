@@ -22,7 +22,7 @@ from django.db import connections, models
 from django_relay import ids
 from django_relay.models import Delivery, Endpoint, Event, postgres, writing
 from django_relay.models.endpoint import schedule_of
-from django_relay.rules import matching
+from django_relay.rules import subscribing
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ class _Subscription:
         if event.only_endpoint_id is not None:
             return self.endpoint_id == event.only_endpoint_id
         name, attributes = event.event_type, event.attributes
-        return matching.refusal(self.patterns, self.filters, event_type=name, attributes=attributes) is None
+        return subscribing.refusal(self.patterns, self.filters, event_type=name, attributes=attributes) is None
 
 
 class Subscriptions:

@@ -21,7 +21,7 @@ from django.db import models
 
 from django_relay.models import Delivery, DLQEntry, Endpoint, Event, Replay
 from django_relay.models.delivery import FIRST
-from django_relay.rules import event_names, filters
+from django_relay.rules import event_names, filters, subscribing
 
 
 class Found(NamedTuple):
@@ -67,8 +67,10 @@ def of(replay: Replay, endpoint: Endpoint, *, using: str) -> Matches:
 
 def wants(endpoint: Endpoint, event: Event) -> bool:
     """Return whether an endpoint would get the event, were it fanned out now to one that is enabled."""
-    named = any(event_names.matches(pattern, event.event_type) for pattern in endpoint.event_types)
-    return named and filters.accepts(endpoint.filters, event.attributes)
+    refusal = subscribing.refusal(
+        endpoint.event_types, endpoint.filters, event_type=event.event_type, attributes=event.attributes
+    )
+    return refusal is None
 
 
 class Entries:

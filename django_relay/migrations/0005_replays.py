@@ -9,7 +9,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('django_relay', '0006_lists'),
+        ('django_relay', '0004_delivery_due_index'),
     ]
 
     operations = [
