@@ -59,7 +59,7 @@ def list_attempts(request: HttpRequest, visit: Visit, endpoint_id: str) -> HttpR
     """Show an endpoint's attempts, newest first."""
     endpoint = endpoints.find(visit, endpoint_id)
     form = AttemptForm(request.GET)
-    found = paging.Page[Any]([])
+    found: paging.Page[Any] = paging.Page([])
     if form.is_valid():
         filters = lists.Filters(
             endpoint_id=endpoint.pk,

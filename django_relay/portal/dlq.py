@@ -68,7 +68,7 @@ def act(request: HttpRequest, visit: Visit) -> HttpResponseBase:
 
 def _show(request: HttpRequest, visit: Visit, *, problem: str = "") -> HttpResponseBase:
     form = DLQForm(request.GET)
-    found = paging.Page[DLQEntry]([])
+    found: paging.Page[DLQEntry] = paging.Page([])
     owned = Endpoint.objects.using(visit.using).filter(
         application_id=visit.owner.application_id, tenant_id=visit.owner.tenant_id
     )

@@ -302,7 +302,7 @@ def _initial(endpoint: Endpoint | None, types: list[EventType]) -> dict[str, Any
         "subscribe": "all" if everything else "some",
         "event_types": single,
         "patterns": "" if everything else "\n".join(patterns),
-        "filters": json.dumps(endpoint.filters, indent=2, ensure_ascii=False) if endpoint.filters else "",
+        "filters": json.dumps(endpoint.filters, ensure_ascii=False) if endpoint.filters else "",
         "rate_limit": endpoint.rate_limit or None,
         "format": endpoint.format,
     }

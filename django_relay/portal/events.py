@@ -36,7 +36,8 @@ class LogForm(WindowForm):
 def logs(request: HttpRequest, visit: Visit) -> HttpResponseBase:
     """Show the tenant's events, newest first; an id leads to its event."""
     form = LogForm(request.GET)
-    found, sought, missed = paging.Page[Event]([]), "", False
+    found: paging.Page[Event] = paging.Page([])
+    sought, missed = "", False
     if form.is_valid():
         sought = form.cleaned_data["q"].strip()
         event_id = _seek(visit, sought) if sought else ""

@@ -10,8 +10,10 @@ from django.utils import formats
 from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
-from django_relay.models import Attempt, Delivery, DLQEntry, Endpoint, Replay
+from django_relay.models import Attempt, AuditEntry, Delivery, DLQEntry, Endpoint, Replay
+from django_relay.models.audit_entry import ACTIONS
 from django_relay.models.endpoint_hour import INCONCLUSIVE
 from django_relay.portal import highlighting
 
@@ -259,15 +261,22 @@ def seconds(value: float) -> str:
 
 
 @register.filter
+def span(value: float) -> str:
+    """Write a stretch of time in a sentence: ``5 days``, ``12 hours``."""
+    if value >= 172_800:
+        return ngettext("%(number)s day", "%(number)s days", round(value / 86_400)) % {"number": round(value / 86_400)}
+    if value >= 5_400:
+        return ngettext("%(number)s hour", "%(number)s hours", round(value / 3_600)) % {"number": round(value / 3_600)}
+    return ngettext("%(number)s minute", "%(number)s minutes", round(value / 60)) % {"number": round(value / 60)}
+
+
+@register.filter
 def kibibytes(value: int) -> str:
     """Write a size."""
     return f"{formats.number_format(round(value / 1024), use_l10n=True)} KiB"
 
 
 @register.filter
-def is_web(url: str) -> bool:
-    """Return whether text may stand in an ``href``: an http(s) URL of plain form."""
-    return bool(_WEB.fullmatch(url))
-
-
-_WEB = re.compile(r"https?://[!-~]{1,2000}")
+def action_words(entry: AuditEntry) -> str:
+    """Say what was done."""
+    return str(ACTIONS.get(entry.action, entry.action))

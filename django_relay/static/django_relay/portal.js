@@ -16,8 +16,8 @@
 
   // Times: what the server wrote is UTC, and stays as the title.
   const formats = {
-    moment: new Intl.DateTimeFormat(language, { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", second: "2-digit" }),
-    minute: new Intl.DateTimeFormat(language, { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" }),
+    moment: new Intl.DateTimeFormat(language, { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" }),
+    minute: new Intl.DateTimeFormat(language, { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", hourCycle: "h23" }),
     date: new Intl.DateTimeFormat(language, { day: "numeric", month: "short", year: "numeric" }),
   };
   const localise = (within) => {
@@ -120,7 +120,7 @@
   // Forms that filter lists send themselves once changed, and leave out what is empty.
   document.addEventListener("change", (event) => {
     const form = event.target.form;
-    if (form?.matches("[data-send-on-change]") && event.target.matches("select, input[type=datetime-local]")) form.requestSubmit();
+    if (form?.matches("[data-send-on-change]") && event.target.matches("select")) form.requestSubmit();
   });
 
   // A link's token stands in the fragment, which no server sees: it is sent once, in a body, and leaves the address bar.
