@@ -1,4 +1,4 @@
-"""Bar charts as numbers: a template draws them as SVG, on the server, with the same figures as text for who cannot see."""
+"""Bar charts as numbers: a template draws them as SVG, on the server, with the same figures as text."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -17,11 +17,11 @@ from django_relay.portal import endpoints, frame, highlighting, problems, subscr
 from django_relay.portal.visits import Visit
 
 
-class TestForm(forms.Form):
+class SendForm(forms.Form):
     """What is sent."""
 
     event_type = forms.CharField(max_length=128)
-    data = forms.CharField(required=False, max_length=600_000)
+    data = forms.CharField(required=False, max_length=600_000)  # type: ignore[assignment]  # a field; Form.data is put back
 
     def clean_data(self) -> Any:
         """Return the data as a JSON value; ``None`` takes the type's example."""
@@ -38,13 +38,12 @@ def send(request: HttpRequest, visit: Visit, endpoint_id: str) -> HttpResponseBa
     """Choose an event type, see its example, and send it."""
     endpoint = endpoints.find(visit, endpoint_id)
     types = [row for row in subscriptions.types(visit) if not row.deprecated]
-    form = TestForm(request.POST) if request.method == "POST" else None
+    form = SendForm(request.POST) if request.method == "POST" else None
     if form is not None and form.is_valid():
         event = _send(form, endpoint, visit)
         if event is not None:
             return HttpResponseRedirect(reverse("relay_portal:test_result", args=[endpoint.pk, event.pk]), status=303)
-    chosen = (form or request.GET)["event_type"] if form else request.GET.get("event_type", "")
-    name = form["event_type"].value() if form else str(chosen)
+    name = request.GET.get("event_type", "") if form is None else str(form["event_type"].value())
     names = [row.name for row in types]
     if name not in names:
         name = next((each for each in names if subscriptions.reaches(endpoint.event_types, each)), (names or [""])[0])
@@ -53,7 +52,7 @@ def send(request: HttpRequest, visit: Visit, endpoint_id: str) -> HttpResponseBa
         "form": form,
         "types": types,
         "chosen": name,
-        "example": form["data"].value() if form else _example(visit, name),
+        "example": _example(visit, name) if form is None or not form["data"].value() else form["data"].value(),
     }
     return frame.show(request, visit, "endpoints/testing.html", context, status=200 if form is None else 422)
 
@@ -79,7 +78,7 @@ def result(request: HttpRequest, visit: Visit, endpoint_id: str, event_id: str) 
     return frame.show(request, visit, "endpoints/test_result.html", context)
 
 
-def _send(form: TestForm, endpoint: Endpoint, visit: Visit) -> Event | None:
+def _send(form: SendForm, endpoint: Endpoint, visit: Visit) -> Event | None:
     assert visit.caller is not None  # noqa: S101 - frame.page lets nobody else in
     name = form.cleaned_data["event_type"]
     try:

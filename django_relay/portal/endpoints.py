@@ -76,7 +76,7 @@ class EndpointForm(forms.Form):
         return subscriptions.tree(self.types, self["event_types"].value() or [])
 
     def header_rows(self) -> list[tuple[str, bool]]:
-        """Return the header fields to draw: each with its name, and whether a value is stored (which is never shown)."""
+        """Return the header fields to draw: each with its name, and whether a value is stored, which is never shown."""
         if self.is_bound:
             names = self.data.getlist("header_name")  # type: ignore[attr-defined]
             stored = self.endpoint.headers if self.endpoint else {}
@@ -105,7 +105,12 @@ class FilterForm(forms.Form):
     q = forms.CharField(required=False, max_length=200)
     state = forms.ChoiceField(
         required=False,
-        choices=[("", _("Any state")), ("enabled", _("Enabled")), ("failing", _("Failing")), ("disabled", _("Disabled"))],
+        choices=[
+            ("", _("Any state")),
+            ("enabled", _("Enabled")),
+            ("failing", _("Failing")),
+            ("disabled", _("Disabled")),
+        ],
     )
     event_type = forms.CharField(required=False, max_length=128)
     after = forms.CharField(required=False, max_length=32)
@@ -129,9 +134,9 @@ def find(visit: Visit, endpoint_id: str) -> Endpoint:
     return found
 
 
-def back_to(name: str, endpoint: Endpoint, **extra: str) -> HttpResponseRedirect:
+def back_to(name: str, endpoint: Endpoint) -> HttpResponseRedirect:
     """Go on to one of an endpoint's pages after a change."""
-    return HttpResponseRedirect(reverse(f"relay_portal:{name}", args=[endpoint.pk], **extra), status=303)
+    return HttpResponseRedirect(reverse(f"relay_portal:{name}", args=[endpoint.pk]), status=303)
 
 
 @frame.page()
@@ -141,9 +146,7 @@ def list_endpoints(request: HttpRequest, visit: Visit) -> HttpResponseBase:
     wanted = form.cleaned_data if form.is_valid() else {}
     found, more = _page(visit, wanted)
     now = timezone.now()
-    series = statistics.series_by_endpoint(
-        [row.pk for row in found], statistics.period(now=now), using=visit.using
-    )
+    series = statistics.series_by_endpoint([row.pk for row in found], statistics.period(now=now), using=visit.using)
     rows = [
         {"endpoint": row, "total": series[row.pk].total, "chart": charts.of_outcomes(series[row.pk].buckets)}
         for row in found
@@ -174,7 +177,9 @@ def add(request: HttpRequest, visit: Visit) -> HttpResponseBase:
                 "endpoint": endpoint,
                 "secret": endpoint.secrets[0],
                 "snippets": snippets.SNIPPETS,
-                "example_type": next((row.name for row in types if subscriptions.reaches(endpoint.event_types, row.name)), ""),
+                "example_type": next(
+                    (row.name for row in types if subscriptions.reaches(endpoint.event_types, row.name)), ""
+                ),
             }
             return frame.show(request, visit, "endpoints/created.html", context, status=201)
         status = 422

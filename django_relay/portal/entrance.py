@@ -1,7 +1,7 @@
 """In by a one-time link, and out.
 
-The link's page is harmless: scanners and previews may open it as often as they like, for only its form (a POST) uses the
-link up. Its script sends the form by itself; without scripts the person pastes the link.
+The link's page is harmless: scanners and previews may open it as often as they like, for only its form (a POST) uses
+the link up. Its script sends the form by itself; without scripts the person pastes the link.
 """
 
 from django.core.cache import cache

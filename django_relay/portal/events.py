@@ -28,7 +28,12 @@ class LogForm(WindowForm):
     event_type = forms.CharField(required=False, max_length=128)
     state = forms.ChoiceField(
         required=False,
-        choices=[("", _("Any state")), ("dispatched", _("Sent")), ("no_match", _("No endpoint")), ("pending", _("New"))],
+        choices=[
+            ("", _("Any state")),
+            ("dispatched", _("Sent")),
+            ("no_match", _("No endpoint")),
+            ("pending", _("New")),
+        ],
     )
 
 

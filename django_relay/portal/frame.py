@@ -96,7 +96,7 @@ def secure(response: HttpResponseBase, visit: Visit) -> HttpResponseBase:
         response.xframe_options_exempt = True  # type: ignore[attr-defined]
     else:
         response.headers["X-Frame-Options"] = "DENY"
-    patch_vary_headers(response, ["Cookie", "Accept-Language"])  # type: ignore[arg-type]
+    patch_vary_headers(response, ["Cookie", "Accept-Language"])
     return response
 
 

@@ -1,7 +1,7 @@
 """JSON with colours, as HTML: the one place in the portal where text becomes markup by hand.
 
 The text that comes out is the text that went in, character by character, each escaped; only ``<span>`` is added around
-tokens. A tokenizer, not a parser: it takes anything, broken JSON and HTML among it, in one pass of linear time.
+pieces. A tokenizer, not a parser: it takes anything, broken JSON and HTML among it, in one pass of linear time.
 """
 
 import json
@@ -48,14 +48,14 @@ def pretty(text: str) -> str:
     except (ValueError, RecursionError):
         return text
     lines, line, depth = [], "", 0
-    tokens = _PIECE.findall(text)
-    for before, token, after in zip(["", *tokens[:-1]], tokens, [*tokens[1:], "]"], strict=True):
-        if token in "}]" and before not in "{[":
+    pieces = _PIECE.findall(text)
+    for before, piece, after in zip(["", *pieces[:-1]], pieces, [*pieces[1:], "]"], strict=True):
+        if piece in "}]" and before not in "{[":
             lines.append(line)
             line = "  " * (depth - 1)
-        depth += (token in "{[") - (token in "}]")
-        line += token + (" " if token == ":" else "")
-        if token == "," or (token in "{[" and after not in "}]"):
+        depth += (piece in "{[") - (piece in "}]")
+        line += piece + (" " if piece == ":" else "")
+        if piece == "," or (piece in "{[" and after not in "}]"):
             lines.append(line)
             line = "  " * depth
     return "\n".join([*lines, line])

@@ -24,7 +24,9 @@ _SENTENCES: Mapping[str, Promise] = {
     "malformed_host": _("This host name cannot exist: letters, digits and hyphens stand between its dots."),
     "private_name": _("This name works only inside a private network. Events are sent from ours: give a public one."),
     "noncanonical_ip": _("Write the IP address in its usual form, such as 203.0.113.7."),
-    "address_not_public": _("This address is private or reserved. Events are sent over the internet: give a public one."),
+    "address_not_public": _(
+        "This address is private or reserved. Events are sent over the internet: give a public one."
+    ),
     # Headers
     "bad_header_name": _("This cannot be the name of a header: letters, digits and hyphens."),
     "bad_header_value": _("The value of a header must be visible ASCII, without blanks at its ends."),

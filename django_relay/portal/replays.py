@@ -45,7 +45,7 @@ class ReplayForm(WindowForm):
     def clean(self) -> dict[str, Any]:
         """Turn a preset into a beginning."""
         found = super().clean()
-        preset = found.get("preset")
+        preset = str(found.get("preset", ""))
         if preset in PRESETS:
             found["since"], found["until"] = timezone.now() - PRESETS[preset][0], None
         elif preset == "custom" and not found.get("since"):
@@ -129,7 +129,7 @@ def begin(visit: Visit, kind: str, **chosen: Any) -> Replay:
     return replay
 
 
-def of(visit: Visit) -> dict[str, str]:
+def of(visit: Visit) -> dict[str, Any]:
     """Return whose events are sent again, as the pipeline is told."""
     assert visit.application is not None  # noqa: S101 - frame.page lets nobody else in
     return {"tenant_id": str(visit.owner.tenant_id), "application": visit.application.slug}

@@ -74,9 +74,7 @@ def rotate(request: HttpRequest, visit: Visit, endpoint_id: str) -> HttpResponse
             shown = [{"row": newest, "key": newest.key, "public": _public(newest)}]
             context = {**_about(visit, endpoint), "shown": shown, "rotated": True}
             return frame.show(request, visit, "endpoints/secret.html", context)
-    return frame.show(
-        request, visit, "endpoints/secret.html", {**_about(visit, endpoint), "form": form}, status=422
-    )
+    return frame.show(request, visit, "endpoints/secret.html", {**_about(visit, endpoint), "form": form}, status=422)
 
 
 def _about(visit: Visit, endpoint: Endpoint) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """The style sheet of a session's theme: custom properties and nothing else, every value checked twice.
 
-The theme was validated when it was stored (:mod:`django_relay.rules.themes`), and only values of these forms are written
-here. Whatever accent a host chooses, text on it and links in it keep a contrast of 4.5 : 1 (WCAG 2.2, 1.4.3) in both
-modes: the accent itself is the fill, and the inks are derived from it.
+The theme was validated when it was stored (:mod:`django_relay.rules.themes`), and only values of these forms are
+written here. Whatever accent a host chooses, text on it and links in it keep a contrast of 4.5 : 1 (WCAG 2.2, 1.4.3) in
+both modes: the accent itself is the fill, and the inks are derived from it.
 """
 
 import re
@@ -18,7 +18,7 @@ _FONTS = {
     "system": 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif',
     "humanist": 'Seravek, "Gill Sans Nova", Ubuntu, Calibri, "DejaVu Sans", source-sans-pro, sans-serif',
     "geometric": 'Avenir, Montserrat, Corbel, "URW Gothic", source-sans-pro, sans-serif',
-    "rounded": 'ui-rounded, "Hiragino Maru Gothic ProN", Quicksand, Comfortaa, Manjari, "Arial Rounded MT Bold", sans-serif',
+    "rounded": 'ui-rounded, "Hiragino Maru Gothic ProN", Quicksand, Comfortaa, "Arial Rounded MT Bold", sans-serif',
     "serif": 'Charter, "Bitstream Charter", "Sitka Text", Cambria, Georgia, serif',
     "monospace": 'ui-monospace, SFMono-Regular, Menlo, Consolas, "Liberation Mono", monospace',
 }

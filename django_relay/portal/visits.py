@@ -154,6 +154,6 @@ def _set(response: HttpResponse, value: str, *, max_age: int | None = None) -> N
     if is_embeddable():
         # Only a partitioned cookie reaches a page in another site's frame. http.cookies learns the word in Python 3.14.
         morsel = response.cookies[COOKIE]
-        morsel._reserved = {**morsel._reserved, "partitioned": "Partitioned"}  # type: ignore[attr-defined]
-        morsel._flags = {*morsel._flags, "partitioned"}  # type: ignore[attr-defined]
+        morsel._reserved = {**morsel._reserved, "partitioned": "Partitioned"}  # type: ignore[attr-defined]  # noqa: SLF001
+        morsel._flags = {*morsel._flags, "partitioned"}  # type: ignore[attr-defined]  # noqa: SLF001
         morsel["partitioned"] = True

@@ -1,6 +1,5 @@
 """What the portal's templates draw with: ``{% load relay_portal %}``. Hosts that override templates may use it too."""
 
-import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -15,40 +14,12 @@ from django.utils.translation import ngettext
 from django_relay.models import Attempt, AuditEntry, Delivery, DLQEntry, Endpoint, Replay
 from django_relay.models.audit_entry import ACTIONS
 from django_relay.models.endpoint_hour import INCONCLUSIVE
-from django_relay.portal import highlighting
+from django_relay.portal import highlighting, icons
 
 register = template.Library()
 
-# 16 units square, drawn in strokes.
-_PATHS = {
-    "alert": "M8 5.5v3.25M8 11h.01M7.1 2.6 1.7 12a1.05 1.05 0 0 0 .9 1.55h10.8a1.05 1.05 0 0 0 .9-1.55L8.9 2.6a1.05 1.05 0 0 0-1.8 0Z",
-    "back": "M9.5 3.5 5 8l4.5 4.5",
-    "bolt": "M8.75 1.75 3 9h4.25l-.5 5.25L12.75 7H8.5l.25-5.25Z",
-    "book": "M3 12.5v-9A1.5 1.5 0 0 1 4.5 2H13v9.5H4.25A1.25 1.25 0 0 0 3 12.75 1.25 1.25 0 0 0 4.25 14H13",
-    "chart": "M2.5 13.5h11M4.5 11V8M8 11V3.5M11.5 11V6",
-    "check": "m3.5 8.5 3 3 6-7",
-    "clock": "M8 14A6 6 0 1 0 8 2a6 6 0 0 0 0 12ZM8 4.75V8l2 1.5",
-    "copy": "M5.5 5.5V3.25c0-.4.35-.75.75-.75h6.5c.4 0 .75.35.75.75v6.5c0 .4-.35.75-.75.75H10.5M3.25 5.5h6.5c.4 0 .75.35.75.75v6.5c0 .4-.35.75-.75.75h-6.5a.75.75 0 0 1-.75-.75v-6.5c0-.4.35-.75.75-.75Z",
-    "cross": "m4 4 8 8M12 4l-8 8",
-    "down": "m4 6.5 4 4 4-4",
-    "download": "M8 2.5v8M4.75 7.5 8 10.75l3.25-3.25M2.75 13.5h10.5",
-    "inbox": "M2 9h3.25l1 2h3.5l1-2H14M4.1 3.1 2 9v3.25c0 .4.35.75.75.75h10.5c.4 0 .75-.35.75-.75V9l-2.1-5.9a.9.9 0 0 0-.85-.6h-5.6a.9.9 0 0 0-.85.6Z",
-    "info": "M8 14A6 6 0 1 0 8 2a6 6 0 0 0 0 12ZM8 7.5V11M8 5h.01",
-    "key": "M10 9.5a3.75 3.75 0 1 0-3.5-2.4L2 11.6V14h2.4v-1.6H6V10.8h1.4l.9-.9c.5.2 1.1-.4 1.7-.4ZM10.5 5.5h.01",
-    "leave": "M9.5 2.5h3.25c.4 0 .75.35.75.75v9.5c0 .4-.35.75-.75.75H9.5M2.5 8h7M5 5.25 2.25 8 5 10.75",
-    "list": "M5.5 4h8M5.5 8h8M5.5 12h8M2.5 4h.01M2.5 8h.01M2.5 12h.01",
-    "lock": "M4.75 7V5a3.25 3.25 0 0 1 6.5 0v2M3.75 7h8.5c.4 0 .75.35.75.75v5c0 .4-.35.75-.75.75h-8.5a.75.75 0 0 1-.75-.75v-5c0-.4.35-.75.75-.75Z",
-    "minus": "M4 8h8",
-    "next": "M6 3.5 10.5 8 6 12.5",
-    "pause": "M5.5 3.5v9M10.5 3.5v9",
-    "pencil": "m10.5 3 2.5 2.5M2.75 13.25l.5-3 8-8a1.06 1.06 0 0 1 1.5 0l1 1a1.06 1.06 0 0 1 0 1.5l-8 8-3 .5Z",
-    "plus": "M8 3v10M3 8h10",
-    "replay": "M2.75 8a5.25 5.25 0 1 0 1.6-3.75L2.5 6M2.5 2.5V6H6",
-    "search": "M7 12A5 5 0 1 0 7 2a5 5 0 0 0 0 10ZM10.75 10.75 14 14",
-    "send": "M14 2 7 9M14 2 9.5 14 7 9 2 6.5 14 2Z",
-    "trash": "M2.5 4.5h11M6 4.5V3c0-.3.2-.5.5-.5h3c.3 0 .5.2.5.5v1.5M4 4.5l.5 8.3c0 .4.35.7.75.7h5.5c.4 0 .75-.3.75-.7l.5-8.3M6.75 7.5v3.25M9.25 7.5v3.25",
-    "waves": "M4.25 11.75a5.3 5.3 0 0 1 0-7.5M11.75 4.25a5.3 5.3 0 0 1 0 7.5M6.4 9.6a2.25 2.25 0 0 1 0-3.2M9.6 6.4a2.25 2.25 0 0 1 0 3.2M8 8h.01",
-}
+NOTHING = "\u2013"
+"""Where there is no value."""
 
 _STATES = {
     "enabled": ("ok", "check"),
@@ -83,7 +54,7 @@ def icon(name: str, size: int = 16) -> SafeString:
         size,
         size,
         mark_safe(' class="flip"') if name in {"back", "next", "leave"} else "",
-        _PATHS[name],
+        icons.PATHS[name],
     )
 
 
@@ -95,7 +66,7 @@ def pill(state: str, word: str) -> SafeString:
 
 
 @register.simple_tag
-def moment(at: datetime | None, style: str = "moment", *, otherwise: str = "–") -> SafeString | str:
+def moment(at: datetime | None, style: str = "moment", *, otherwise: str = NOTHING) -> SafeString | str:
     """Show a time: exact UTC as the title, and as the text until the page's script puts it into the reader's zone.
 
     ``style`` is ``moment`` (to the second), ``minute`` or ``date``.
@@ -118,7 +89,7 @@ def moment(at: datetime | None, style: str = "moment", *, otherwise: str = "–"
 def number(value: Any) -> str:
     """Write a number as the reader's language does, with its digits in groups."""
     if value is None or value == "":
-        return "–"
+        return NOTHING
     return str(formats.number_format(value, use_l10n=True, force_grouping=True))
 
 
@@ -126,7 +97,7 @@ def number(value: Any) -> str:
 def share(value: float | None) -> str:
     """Write a fraction as a percentage: one decimal below ten per cent, none for nothing and all."""
     if value is None:
-        return "–"
+        return NOTHING
     percent = value * 100
     digits = 0 if percent in (0, 100) or percent >= 10 else 1
     if 0 < percent < 0.1:
@@ -140,7 +111,7 @@ def share(value: float | None) -> str:
 def milliseconds(value: float | None) -> str:
     """Write a duration: ``84 ms``, ``1.2 s``."""
     if value is None:
-        return "–"
+        return NOTHING
     if value < 1_000:
         return f"{formats.number_format(round(value), use_l10n=True)} ms"
     return f"{formats.number_format(value / 1_000, 1, use_l10n=True)} s"
@@ -248,7 +219,7 @@ def what_came_back(attempt: Attempt) -> str:
 @register.filter
 def took(attempt: Attempt) -> str:
     """Write how long an attempt took, where that says nothing about a network that the tenant does not own."""
-    return "–" if attempt.error_kind in UNREACHED else milliseconds(attempt.duration_ms)
+    return NOTHING if attempt.error_kind in UNREACHED else milliseconds(attempt.duration_ms)
 
 
 @register.filter

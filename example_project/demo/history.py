@@ -68,7 +68,7 @@ def write() -> None:
     """Write the past, unless it stands there."""
     if Endpoint.objects.filter(url=ENDPOINTS[0].url).exists():
         return
-    dice, now = random.Random(42), timezone.now()  # noqa: S311 - a made-up past, the same each time
+    dice, now = random.Random(42), timezone.now()  # a made-up past, the same each time
     application = Application.objects.get(slug="default")
     with transaction.atomic():
         made = [(kept, _endpoint(kept, now)) for kept in ENDPOINTS]
@@ -124,7 +124,10 @@ def _hours(kept: Kept, endpoint: Endpoint, now: datetime, dice: random.Random) -
 def _write_events(
     application: Application, tenant_id: str, own: list[tuple[Kept, Endpoint]], now: datetime, dice: random.Random
 ) -> None:
-    events, deliveries, attempts, entries = [], [], [], []
+    events: list[Event] = []
+    deliveries: list[Delivery] = []
+    attempts: list[Attempt] = []
+    entries: list[DLQEntry] = []
     moments = sorted(now - RECENT * dice.random() ** 2 for _ in range(160))
     for number, at in enumerate(moments, start=4000):
         event = _event(application, tenant_id, at, number, dice)
