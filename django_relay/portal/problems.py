@@ -84,4 +84,7 @@ def add(form: BaseForm, error: ValidationError, *, otherwise: str) -> None:
         for single in found:
             text = _SENTENCES.get(single.code or "")
             message = str(text) if text is not None else " ".join(single.messages)
-            form.add_error(name if name in form.fields else _SHOWN_BY.get(name, otherwise), ValidationError(message, code=single.code))
+            form.add_error(
+                name if name in form.fields else _SHOWN_BY.get(name, otherwise),
+                ValidationError(message, code=single.code),
+            )

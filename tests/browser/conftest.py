@@ -10,7 +10,9 @@ import trustme
 from playwright.sync_api import Browser, Page, Playwright, sync_playwright
 
 from django_relay.portal import create_session
-from tests.processes import Stage, _connected, _copy, _staged, _templates, postgres_stage, stage, wait_until  # noqa: F401
+from tests.processes import Stage, _staged, _templates, wait_until
+
+__all__ = ["_templates"]
 
 FLAGS = [
     "--no-sandbox",
@@ -54,7 +56,9 @@ class Site:
     def __init__(self, stage: Stage, *, certificate: str = "", port: int = 0, **relay: object) -> None:
         self.stage = stage
         self.hosts = ["127.0.0.1"]
-        self.process = stage._start("site", ["-m", "tests.browser.site", str(port), *filter(None, [certificate])], relay)
+        self.process = stage._start(
+            "site", ["-m", "tests.browser.site", str(port), *filter(None, [certificate])], relay
+        )
         wait_until(lambda: "\n" in self.process.output, 20, "the site is there")
         self.port = int(self.process.output.split()[0])
         self.scheme = "https" if certificate else "http"

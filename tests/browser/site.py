@@ -20,7 +20,7 @@ class Server(ThreadingMixIn, WSGIServer):
 
 
 class Handler(WSGIRequestHandler):
-    def log_message(self, format, *args):
+    def log_message(self, *args):
         sys.stderr.write(f"{self.requestline}\n")
 
     def get_environ(self):

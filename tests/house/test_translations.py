@@ -12,7 +12,9 @@ import django_relay
 
 PACKAGE = Path(django_relay.__file__).parent
 CATALOG = Path("locale/de/LC_MESSAGES")
-_MESSAGE = re.compile(r'^((?:#.*\n)*)msgid "(.*)"\n((?:".*"\n)*)(?:msgid_plural .*\n)?((?:msgstr.*\n(?:".*"\n)*)+)', re.M)
+_MESSAGE = re.compile(
+    r'^((?:#.*\n)*)msgid "(.*)"\n((?:".*"\n)*)(?:msgid_plural .*\n)?((?:msgstr.*\n(?:".*"\n)*)+)', re.MULTILINE
+)
 
 
 @pytest.fixture

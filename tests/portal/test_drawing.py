@@ -80,7 +80,10 @@ class TestATheme:
         sheet = theme.stylesheet({"accent": "#{:02x}{:02x}{:02x}".format(*colour)})
         found = re.findall(r"#[0-9a-f]{6}|#fff|#000", sheet)
         parsed = [
-            tuple(int(each[1:][i : i + 2], 16) for i in (0, 2, 4)) if len(each) > 4 else (255 if each == "#fff" else 0,) * 3 for each in found
+            tuple(int(each[1:][i : i + 2], 16) for i in (0, 2, 4))
+            if len(each) > 4
+            else (255 if each == "#fff" else 0,) * 3
+            for each in found
         ]
         accent, on_accent, on_light, on_dark = parsed
         assert theme.contrast(accent, on_accent) >= 4.5
