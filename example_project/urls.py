@@ -1,4 +1,4 @@
-"""The example's pages: the Django admin, and the API with its description where drf-spectacular is installed."""
+"""The example's pages: the Django admin, the portal for its customers, and the API with its description."""
 
 from django.apps import apps
 from django.contrib import admin
@@ -9,6 +9,7 @@ urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/", admin.site.urls),
     path("webhooks/api/v1/", include("django_relay.api.urls")),
+    path("webhooks/", include("django_relay.portal.urls")),
 ]
 if apps.is_installed("drf_spectacular"):
     from drf_spectacular.views import SpectacularAPIView, SpectacularRedocView, SpectacularSwaggerView
