@@ -38,6 +38,10 @@ class Portal(TypedDict):
     FRAME_ANCESTORS: Sequence[str]
     """The exact https origins whose pages may embed the portal; without any it cannot be embedded."""
 
+    ORIGIN: str
+    """Scheme and host of the portal, such as ``https://app.example.com``: what links begin with that are made where no
+    request tells. Empty: such links are paths."""
+
     SOURCE_ADDRESSES: Sequence[str]
     """The addresses or networks that your workers send from, shown to tenants for their firewalls."""
 
@@ -194,6 +198,7 @@ class Settings:
                 "RETURN_URLS": (),
                 "LOGO_URLS": (),
                 "FRAME_ANCESTORS": (),
+                "ORIGIN": "",
                 "SOURCE_ADDRESSES": (),
             }
         ),

@@ -1,0 +1,69 @@
+"""One-time links to the portal."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.http import HttpRequest
+from django.urls import reverse
+from django.views.decorators.debug import sensitive_variables
+
+from django_relay import conf
+from django_relay.models import PortalSession
+from django_relay.rules import access
+from django_relay.rules.access import Caller
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A portal session and the one-time URL that opens it."""
+
+    session: PortalSession
+    url: str = field(repr=False)
+
+
+def create_session(
+    *,
+    tenant_id: str,
+    application: str = "default",
+    capabilities: Iterable[str] = access.CAPABILITIES,
+    theme: Mapping[str, Any] | None = None,
+    return_url: str = "",
+    expires_in_seconds: int | None = None,
+    caller: Caller = access.SYSTEM,
+    request: HttpRequest | None = None,
+) -> Link:
+    """Make a portal session of one tenant; send its person to ``.url``, which works once and for ten minutes at most.
+
+    Takes what :meth:`PortalSession.objects.invite` does, and ``request``, whose host the URL gets unless
+    ``PORTAL["ORIGIN"]`` names one.
+
+    Raises:
+        ValidationError, UnknownApplication, NotAllowed: as ``invite`` does.
+    """
+    session, token = PortalSession.objects.invite(
+        tenant_id=tenant_id,
+        application=application,
+        capabilities=capabilities,
+        theme=theme,
+        return_url=return_url,
+        expires_in_seconds=expires_in_seconds,
+        caller=caller,
+    )
+    return Link(session, url_of(token, request=request))
+
+
+@sensitive_variables("token")
+def url_of(token: str, *, request: HttpRequest | None = None) -> str:
+    """Return the URL that exchanges a link's token.
+
+    The token is the fragment: browsers send it to no server, so that it stands in no access log and no ``Referer``; the
+    page sends it once, in a body. Without ``PORTAL["ORIGIN"]`` and ``request`` the URL is a path.
+    """
+    path = reverse("relay_portal:enter")
+    origin: str = conf.settings.PORTAL["ORIGIN"]
+    if origin:
+        path = origin.rstrip("/") + path
+    elif request is not None:
+        path = request.build_absolute_uri(path)
+    return f"{path}#{token}"
