@@ -3,7 +3,8 @@
 The map, top to bottom (imports only go down)::
 
     management, testing                                 what people and programs touch
-    runners                                             the host's edge: django-q2, a process, inline
+    runners | sources                                   the host's edges: what runs the worker (django-q2, a process,
+                                                        inline) and what else becomes events (changes of models)
     pipeline                                            THE JOURNEY, one file a step:
         outbox → fan_out → leases → attempts → settlement → dlq, called in order by worker
     catalog                                             declared event types

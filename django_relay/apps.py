@@ -18,8 +18,10 @@ class RelayConfig(AppConfig):
         """Load the declarations of every app's ``webhooks.py`` and connect receivers."""
         from django_relay import checks, runners  # noqa: PLC0415 - models must be loaded first
         from django_relay.catalog import lookup, sync  # noqa: PLC0415
+        from django_relay.sources import model_signals  # noqa: PLC0415
 
         autodiscover_modules("webhooks")
+        model_signals.connect()
         checks.register()
         lookup.connect()
         post_migrate.connect(sync.after_migrate, sender=self, dispatch_uid="django_relay.sync")

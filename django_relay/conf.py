@@ -223,6 +223,11 @@ class Settings:
     PORTAL_SESSION_RETENTION_DAYS: int = 30
     """How long portal sessions are kept after they ended."""
 
+    MODELS: Mapping[str, Any] = types.MappingProxyType({})
+    """``{"billing.Invoice": {"prefix": "invoice", "tenant": "customer_id", "created": True}, …}``: models whose changes
+    become events, with the arguments of ``model_signals.register``; or ``HOOK_EVENTS`` of drf-hooks, pasted. Read once,
+    when Django starts."""
+
     EVENT_RETENTION_DAYS: int = 30
     """How long events are kept once they are fanned out. Events in the DLQ outlive it."""
 

@@ -12,6 +12,7 @@ is an :class:`~django_relay.transport.base.Outcome`, a value, and is never raise
     │   ├── InvalidFilter               bad_filter
     │   ├── InvalidSchema               bad_schema
     │   ├── InvalidDefinition           bad_definition
+    │   ├── InvalidDeclaration          bad_declaration
     │   ├── InvalidHeader               bad_header_name, bad_header_value, forbidden_header, wrong_type
     │   ├── InvalidSecret               bad_secret
     │   ├── InvalidPayload              not_serialisable, too_large, too_deep, schema_mismatch
@@ -87,6 +88,12 @@ class InvalidDefinition(InvalidInput):
     """An event type's definition contradicts itself."""
 
     code = "bad_definition"
+
+
+class InvalidDeclaration(InvalidInput):
+    """What a source was told to make events of cannot be done."""
+
+    code = "bad_declaration"
 
 
 class InvalidHeader(InvalidInput):

@@ -2,11 +2,13 @@
 
 from example_project.settings import *  # noqa: F403
 from example_project.settings import DJANGO_RELAY as EXAMPLE_RELAY
+from example_project.settings import INSTALLED_APPS as EXAMPLE_APPS
 from example_project.settings import database
 from tests import databases
 
 DEBUG = False
 SECRET_KEY = "tests"
+INSTALLED_APPS = [*EXAMPLE_APPS, "tests.sources.library", "tests.sources.market"]
 DATABASES = {
     "default": database(f"sqlite:///{databases.folder()}/unused.sqlite3"),
     "postgres": database(databases.postgres_url()),

@@ -126,8 +126,13 @@ def register(definition: WebhookDefinition) -> WebhookDefinition:
     :func:`django_relay.register_event_type`.
     """
     caller = sys._getframe(1)
-    _registry.add(definition, place=f"{caller.f_code.co_filename}:{caller.f_lineno}")
+    declare(definition, place=f"{caller.f_code.co_filename}:{caller.f_lineno}")
     return definition
+
+
+def declare(definition: WebhookDefinition, *, place: str) -> None:
+    """Take the declaration of an event type that stands at a place, or keep it as a fault."""
+    _registry.add(definition, place=place)
 
 
 def definitions() -> list[WebhookDefinition]:

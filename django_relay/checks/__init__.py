@@ -22,6 +22,7 @@ from django_relay.models import Event
 from django_relay.models.endpoint import MAX_TIMEOUT_SECONDS
 from django_relay.pipeline.upkeep import DLQ_RETENTION_DAYS_MIN
 from django_relay.rules import texts
+from django_relay.sources import model_signals
 from django_relay.transport import selection
 
 _LEASE_MARGIN_SECONDS = 10
@@ -43,6 +44,7 @@ def register() -> None:
     checks.register(check_settings, Tags.compatibility)
     checks.register(check_keys, Tags.security)
     checks.register(check_catalog, Tags.models)
+    checks.register(check_models, Tags.models)
     checks.register(check_seams, Tags.compatibility)
     checks.register(check_database, Tags.compatibility)
     checks.register(access.check_portal, Tags.security)
@@ -168,6 +170,11 @@ def check_catalog(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> lis
     return [
         Error(fault.message, hint=f"Declared at {fault.place}.", id="django_relay.E005") for fault in registry.faults()
     ]
+
+
+def check_models(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Report declarations of models' changes that cannot be used."""
+    return model_signals.check()
 
 
 def check_seams(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:

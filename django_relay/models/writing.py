@@ -127,6 +127,26 @@ def insert(model: type[models.Model], rows: Sequence[Mapping[str, Any]], *, usin
     return write(model, [field for field in model._meta.concrete_fields if field.attname in rows[0]], rows, using)
 
 
+def rewrite(row: M, names: Sequence[str], *, where: Mapping[str, Any], using: str) -> bool:
+    """Update the one row that has the values ``where`` with some of the row's values; return whether it was there.
+
+    ``QuerySet.update`` without what it costs to build one.
+    """
+    connection, meta = connections[using], type(row)._meta
+    quote = connection.ops.quote_name
+    fields = {field.attname: field for field in meta.concrete_fields}
+
+    def marks(columns: Sequence[str]) -> list[str]:
+        return [f"{quote(str(fields[name].column))} = %s" for name in columns]
+
+    values = {**{name: getattr(row, name) for name in names}, **where}
+    parameters = [fields[name].get_db_prep_save(values[name], connection) for name in (*names, *where)]
+    statement = f"UPDATE {quote(meta.db_table)} SET {', '.join(marks(names))} WHERE {' AND '.join(marks(list(where)))}"
+    with connection.cursor() as cursor:
+        cursor.execute(statement, parameters)
+        return bool(cursor.rowcount)
+
+
 def _values(field: "models.Field[Any, Any]", rows: Sequence[models.Model]) -> list[Any]:
     if type(field).pre_save is models.Field.pre_save:
         return [getattr(row, field.attname) for row in rows]

@@ -17,14 +17,13 @@ from typing import Any
 from asgiref.sync import sync_to_async
 from django.db import models, router, transaction
 from django.utils import timezone
-from django.utils.functional import Promise
 from django.utils.module_loading import import_string
 
 from django_relay import conf, context, exceptions, ids
 from django_relay.catalog import lookup
 from django_relay.models import Event, PublishFailure, writing
-from django_relay.pipeline import wakeup
-from django_relay.rules import filters, payloads, schemas, texts
+from django_relay.pipeline import publish_failures, wakeup
+from django_relay.rules import filters, schemas, texts
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +31,10 @@ _REQUIRED = {"event_type", "data"}
 _ARGUMENTS = {
     *_REQUIRED, "tenant_id", "application", "event_id", "idempotency_key", "attributes", "occurred_at", "subject",
 }  # fmt: skip
+_REVISED = (
+    "application_id", "tenant_id", "event_type", "schema_version", "payload", "payload_hash", "attributes",
+    "occurred_at", "subject", "origin",
+)  # fmt: skip
 _KEY = re.compile(r"[\x20-\x7e]{1,255}")
 
 
@@ -145,8 +148,43 @@ def emit_best_effort(event_type: str, data: Any, **arguments: Any) -> Event | No
     except Exception as error:  # noqa: BLE001 - that is its promise
         frame = sys._getframe(1)
         caller = f"{frame.f_globals.get('__name__', '')}:{frame.f_lineno}"
-        _keep_failure({"event_type": event_type, "data": data, **arguments}, error, caller)
+        publish_failures.keep({"event_type": event_type, "data": data, **arguments}, error, caller)
         return None
+
+
+def emit_again(failure: PublishFailure, *, using: str) -> Event | None:
+    """Emit what could not be stored, as if it were then, at most once.
+
+    The failure is marked (``emitted_at``) in the transaction of its event. Returns ``None``, and leaves it as it was,
+    if it was emitted meanwhile or while the kill switch is off.
+
+    Raises:
+        InvalidEvent: ``incomplete``, the arguments that were kept are not all that ``emit`` needs.
+        RelayError, DatabaseError: it fails again, as ``emit`` says why.
+    """
+    arguments = publish_failures.arguments_of(failure)
+    unsent = PublishFailure.objects.using(using).filter(pk=failure.pk, emitted_at__isnull=True)
+    now = timezone.now()
+    with transaction.atomic(using):
+        if not is_enabled() or not unsent.update(emitted_at=now, updated_at=now):
+            return None
+        return emit(**arguments, using=using)
+
+
+def revise(event_id: str, arguments: Mapping[str, Any], *, using: str) -> bool:
+    """Let an event that the current transaction has stored say something else: a mapping of :func:`emit`'s arguments.
+
+    It keeps its id. Only for events that no other transaction can have seen. Returns whether it was there. Raises what
+    :func:`emit` raises.
+    """
+    row = build(**_checked(arguments), using=using)
+    return writing.rewrite(row, _REVISED, where={"id": event_id, "status": Event.Status.PENDING}, using=using)
+
+
+def withdraw(event_ids: Iterable[str], *, using: str) -> int:
+    """Delete events that the current transaction has stored, and no other can have seen; return how many those were."""
+    found, _by_model = Event.objects.using(using).pending().filter(pk__in=list(event_ids)).delete()
+    return found
 
 
 def is_enabled() -> bool:
@@ -172,7 +210,7 @@ def build(
 ) -> Event:
     """Return the event, checked and not stored; takes and raises what :func:`emit` does."""
     entry = lookup.find(event_type, application=application, using=using)
-    payload = _encode(data)
+    payload = publish_failures.encode(data)
     _check_schema(entry, payload)
     now = timezone.now()
     event = Event(
@@ -227,21 +265,6 @@ def _text(name: str, value: object) -> str:
     return value
 
 
-def _encode(data: object) -> str:
-    return payloads.encode(
-        data,
-        max_bytes=conf.settings.MAX_PAYLOAD_BYTES,
-        max_depth=conf.settings.MAX_PAYLOAD_DEPTH,
-        convert=_lazy_text,
-    )
-
-
-def _lazy_text(value: object) -> str:
-    if isinstance(value, Promise):
-        return str(value)
-    raise TypeError(f"{type(value).__name__} has no JSON form; convert it first")
-
-
 def _check_schema(entry: lookup.Entry, payload: str) -> None:
     mode = conf.settings.SCHEMA_VALIDATION
     if mode == "off" or entry.validator is None:
@@ -274,37 +297,3 @@ def _first(row: Event, *, using: str) -> Event:
             "The idempotency key or event id was already used for another event type or other data."
         )
     return first
-
-
-def _described(value: object) -> str:
-    try:
-        return ascii(value)
-    except Exception:  # noqa: BLE001 - a repr may raise anything, and the other arguments are still worth keeping
-        return f"<{type(value).__name__} without a repr>"
-
-
-def _kept_text(value: object) -> str:
-    return texts.cleaned(value if isinstance(value, str) else _described(value))
-
-
-def _keep_failure(arguments: dict[str, Any], error: Exception, caller: str) -> None:
-    try:
-        try:
-            kept = json.loads(_encode(arguments))
-        except exceptions.InvalidPayload:
-            described = ", ".join(f"{name}={_described(value)}" for name, value in arguments.items())
-            kept = {"repr": described[: conf.settings.MAX_PAYLOAD_BYTES]}
-        using = arguments.get("using") or router.db_for_write(PublishFailure)
-        with transaction.atomic(using):
-            PublishFailure.objects.using(using).create(
-                event_type=_kept_text(arguments["event_type"])[:255],
-                tenant_id=_kept_text(arguments.get("tenant_id", ""))[:255],
-                arguments=kept,
-                error=_kept_text(f"{type(error).__name__}: {error}"),
-                caller=caller,
-            )
-    except Exception:
-        logger.exception(
-            "An event could not be stored, nor could its failure.",
-            extra={"event": "event.lost", "caller": caller},
-        )

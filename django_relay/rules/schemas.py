@@ -68,6 +68,21 @@ def errors(validator: Validator, data: object) -> list[str]:
         return [_message("", "the value is not JSON")]
 
 
+def nullable(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema with ``null`` let in; ``{}`` takes it already."""
+    if not schema or schema == {"type": "null"}:
+        return schema
+    if "anyOf" in schema:
+        return {**schema, "anyOf": [*schema["anyOf"], {"type": "null"}]}
+    changed = dict(schema)
+    if "enum" in schema and None not in schema["enum"]:
+        changed["enum"] = [*schema["enum"], None]
+    if "type" in schema:
+        kinds = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
+        changed["type"] = kinds if "null" in kinds else [*kinds, "null"]
+    return changed
+
+
 def _refuse_to_fetch(uri: str) -> Any:
     raise ValueError("remote references are never fetched")
 

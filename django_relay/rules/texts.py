@@ -4,10 +4,11 @@ PostgreSQL refuses NUL in text and in JSON, and UTF-8 has no halves of surrogate
 when it reads them. So both are refused where they come in.
 """
 
+import difflib
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from django_relay import exceptions
 
@@ -59,3 +60,9 @@ def validate_json(value: object, *, code: str) -> object:
 def cleaned(text: str) -> str:
     """Return the text with U+FFFD or ``?`` in place of what cannot be stored; for what others have sent us."""
     return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
+
+
+def near_miss(name: str, known: Iterable[str]) -> str:
+    """Return the one of the known names that was probably meant, as " Did you mean 'name'?", or ``""``."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f" Did you mean {close[0]!r}?" if close else ""

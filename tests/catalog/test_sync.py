@@ -9,6 +9,8 @@ from django_relay.catalog import registry, sync
 from django_relay.models import Application, EventType
 from tests.factories import USING, make_event
 
+DECLARED = len(registry.definitions())
+
 pytestmark = pytest.mark.django_db
 
 
@@ -31,7 +33,7 @@ class TestSync:
     def test_migrate_has_made_the_declared_types_and_the_default_application(self):
         assert Application.objects.get().slug == "default"
         names = {"invoice.created", "invoice.paid", "invoice.overdue"}
-        assert set(EventType.objects.values_list("name", flat=True)) == names
+        assert names <= set(EventType.objects.values_list("name", flat=True))
         paid = EventType.objects.get(name="invoice.paid")
         assert (paid.description, paid.group) == ("An invoice was paid in full.", "invoices")
         assert paid.schema["required"] == ["number", "amount", "currency"]
@@ -41,7 +43,7 @@ class TestSync:
         EventType.objects.all().delete()
         Application.objects.all().delete()
         emit_post_migrate_signal(verbosity=0, interactive=False, db=USING)
-        assert EventType.objects.count() == 3
+        assert EventType.objects.count() == DECLARED
 
     def test_creates_updates_and_leaves_alone(self, empty):
         declare(description="one")
@@ -55,7 +57,7 @@ class TestSync:
 
     def test_what_code_does_not_declare_stays(self, empty):
         assert counts() == (0, 0, 0)
-        assert EventType.objects.count() == 3
+        assert EventType.objects.count() == DECLARED
 
     def test_a_declared_application_is_made(self, empty):
         declare(application="back-office")
@@ -76,7 +78,7 @@ class TestSync:
         EventType.objects.filter(name="invoice.created").update(description="old")
         out = io.StringIO()
         call_command("relay_sync_catalog", stdout=out)
-        assert out.getvalue() == "1 created, 1 updated, 1 unchanged\n"
+        assert out.getvalue() == f"1 created, 1 updated, {DECLARED - 2} unchanged\n"
 
 
 class TestRegisterEventType:
@@ -114,4 +116,4 @@ class TestRegisterEventType:
     def test_a_faulty_definition_writes_nothing(self, definition):
         with pytest.raises(exceptions.InvalidInput):
             register_event_type(definition)
-        assert EventType.objects.count() == 3
+        assert EventType.objects.count() == DECLARED

@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy
 from django_relay import aemit, deterministic_event_id, emit, emit_best_effort, emit_many, exceptions
 from django_relay.catalog import registry, sync
 from django_relay.models import Event, PublishFailure
-from django_relay.pipeline import outbox
+from django_relay.pipeline import outbox, publish_failures
 from tests.factories import INVOICE, make_application, make_event, make_event_type
 from tests.people import ALICE, BOB, CHARLIE
 from tests.pipeline.runners import RecordingRunner
@@ -321,7 +321,7 @@ class TestData:
         data = make()
         if case["expect"] == "accept":
             event = Event.objects.get(pk=emit(free, data).pk)
-            assert json.loads(event.payload) == json.loads(outbox._encode(data))
+            assert json.loads(event.payload) == json.loads(publish_failures.encode(data))
             if case["id"] != "PAY-059":
                 assert json.loads(event.payload) == data
             return
@@ -332,8 +332,8 @@ class TestData:
         assert Event.objects.count() == 0
 
     def test_escapes_are_counted_as_they_go_over_the_wire(self):
-        assert outbox._encode("\u0041" * 100_000) == '"' + "A" * 100_000 + '"'
-        assert outbox._encode("é") == '"é"'
+        assert publish_failures.encode("\u0041" * 100_000) == '"' + "A" * 100_000 + '"'
+        assert publish_failures.encode("é") == '"é"'
 
     def test_the_order_and_spelling_of_keys_survive(self, free):
         data = {"b": 1, "a": {"z": 1, "y": 2}, "B": 3}
@@ -771,3 +771,39 @@ def refuse_events(execute, sql, parameters, many, context):
         sql = "INSERT INTO django_relay_event (id) VALUES (NULL)"
         parameters = None
     return execute(sql, parameters, many, context)
+
+
+class TestRevise:
+    def test_an_event_says_something_else_under_its_id(self, free):
+        event = make_event()
+        with transaction.atomic():
+            assert outbox.revise(
+                event.pk,
+                {"event_type": free, "data": {"a": 1}, "tenant_id": "globex", "subject": "a.B:1"},
+                using="default",
+            )
+        stored = Event.objects.get()
+        assert (stored.pk, stored.event_type, stored.tenant_id) == (event.pk, free, "globex")
+        assert (json.loads(stored.payload), stored.subject) == ({"a": 1}, "a.B:1")
+        assert stored.payload_hash != event.payload_hash
+        assert stored.created_at == event.created_at
+
+    def test_not_one_that_is_gone_or_was_fanned_out(self, free):
+        event = make_event()
+        Event.objects.update(status="dispatched")
+        for event_id in (event.pk, deterministic_event_id("none")):
+            assert not outbox.revise(event_id, {"event_type": free, "data": {}}, using="default")
+        assert Event.objects.get().payload == event.payload
+
+    def test_checks_what_emit_checks(self):
+        event = make_event()
+        with pytest.raises(exceptions.InvalidPayload):
+            outbox.revise(event.pk, {"event_type": "invoice.paid", "data": {}}, using="default")
+
+
+class TestWithdraw:
+    def test_deletes_what_is_pending(self):
+        first, second = make_event(), make_event()
+        Event.objects.filter(pk=first.pk).update(status="dispatched")
+        assert outbox.withdraw([first.pk, second.pk], using="default") == 1
+        assert Event.objects.get().pk == first.pk
