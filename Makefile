@@ -19,10 +19,10 @@ help: ## Show this list
 demo: $(READY) ## Watch events delivered, retried, dead-lettered and replayed (on PostgreSQL: ARGS=--postgres)
 	@$(PYTHON) manage.py relay_demo $(ARGS)
 
-serve: $(READY) ## Run the example with its admin, a worker and a customer's receiver (PORT=8000)
+serve: $(READY) ## Run the example: its admin and portal, weeks of history, a worker, a receiver (PORT=8000)
 	@$(PYTHON) manage.py relay_serve --port $(PORT) $(ARGS)
 
-test: $(READY) ## Run all tests, on SQLite and PostgreSQL (ARGS='-k outbox' to choose)
+test: $(READY) ## Run all tests, on SQLite and PostgreSQL; needs chromium and gettext (ARGS='-k outbox' to choose)
 	$(PYTHON) -m pytest -n auto $(ARGS)
 
 bench: $(READY) ## Measure against limits and bars (ARGS=--quick in a minute; ARGS='drain latency' to choose)

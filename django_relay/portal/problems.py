@@ -68,6 +68,9 @@ _SENTENCES: Mapping[str, Promise] = {
 }
 
 
+_SHOWN_BY = {"headers": "header_name"}
+
+
 def sentence(error: exceptions.RelayError) -> str:
     """Return what is wrong, for a person."""
     return str(_SENTENCES.get(error.code, str(error)))
@@ -75,9 +78,13 @@ def sentence(error: exceptions.RelayError) -> str:
 
 def add(form: BaseForm, error: ValidationError, *, otherwise: str) -> None:
     """Show a model's errors by the form's fields; ``otherwise`` is the field for what the form does not have."""
-    by_field: Mapping[str, list[ValidationError]] = getattr(error, "error_dict", {otherwise: error.error_list})
+    by_field: Mapping[str, list[ValidationError]]
+    by_field = error.error_dict if hasattr(error, "error_dict") else {otherwise: error.error_list}
     for name, found in by_field.items():
         for single in found:
             text = _SENTENCES.get(single.code or "")
             message = str(text) if text is not None else " ".join(single.messages)
-            form.add_error(name if name in form.fields else otherwise, ValidationError(message, code=single.code))
+            form.add_error(
+                name if name in form.fields else _SHOWN_BY.get(name, otherwise),
+                ValidationError(message, code=single.code),
+            )

@@ -35,7 +35,7 @@ def stylesheet(theme: Mapping[str, Any]) -> str:
         colour = (int(accent[1:3], 16), int(accent[3:5], 16), int(accent[5:7], 16))
         on_light, on_dark = (_css(_until_readable(colour, ground)) for ground in (_LIGHT, _DARK))
         values["accent"] = accent
-        values["on-accent"] = "#fff" if contrast(colour, _LIGHT) >= contrast(colour, _DARK) else "#101114"
+        values["on-accent"] = "#fff" if contrast(colour, _LIGHT) >= contrast(colour, (0, 0, 0)) else "#000"
         values["accent-ink"] = f"light-dark({on_light}, {on_dark})"
     radius = theme.get("radius")
     if isinstance(radius, int) and 0 <= radius <= themes.MAX_RADIUS:

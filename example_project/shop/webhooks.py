@@ -61,7 +61,9 @@ ORDER_SCHEMA = {
 ORDER = {"number": "B-1042", "carrier": "dhl", "parcels": [{"tracking": "JJD0003", "grams": 740}]}
 
 register(
-    WebhookDefinition("order.placed", "A customer ordered something.", group="orders", example={"number": "B-1042"})
+    WebhookDefinition(
+        "order.confirmed", "A customer's order was confirmed.", group="orders", example={"number": "B-1042"}
+    )
 )
 register(
     WebhookDefinition(

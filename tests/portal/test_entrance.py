@@ -120,7 +120,9 @@ class TestALink:
         assert statuses == [401, 401, 401, 429, 429]
 
     def test_gets_its_host_from_the_request_or_the_settings(self, rf, relay_settings):
-        assert create_session(tenant_id="acme", request=rf.get("/")).url.startswith("http://testserver/webhooks/enter/#")
+        assert create_session(tenant_id="acme", request=rf.get("/")).url.startswith(
+            "http://testserver/webhooks/enter/#"
+        )
         relay_settings(PORTAL={"ORIGIN": "https://app.example.com/"})
         assert create_session(tenant_id="acme").url.startswith("https://app.example.com/webhooks/enter/#rlp_")
 

@@ -19,7 +19,9 @@ from django.core.management.base import BaseCommand, CommandError
 
 from django_relay import conf
 from django_relay.models import Endpoint
+from django_relay.portal import create_session
 from django_relay.rules import signing
+from example_project.demo import history
 from example_project.demo.telling import Teller, wants_colour
 from example_project.processes import Process
 from example_project.shop.models import Invoice
@@ -73,7 +75,10 @@ class Command(BaseCommand):
             processes.enter_context(process)
             self._print(process.name, process.lines())
         self.tell.say(f"\n  The shop      http://127.0.0.1:{port}/admin/  (user {LOGIN}, password {LOGIN})", "bold")
-        self.tell.say("                Pay some: Shop > Invoices > select them > Pay the selected invoices\n")
+        self.tell.say("                Pay some: Shop > Invoices > select them > Pay the selected invoices")
+        self.tell.say(f"\n  The portal    http://127.0.0.1:{port}{create_session(tenant_id=TENANT).url}", "bold")
+        self.tell.say(f"                as {TENANT} sees it; once, within ten minutes. Another link:")
+        self.tell.say(f"                {sys.executable} manage.py relay_portal_link --tenant {TENANT}\n")
         while all(process.running for process in (receiver, worker, site)):
             time.sleep(0.2)
         ended = next(process.name for process in (receiver, worker, site) if not process.running)
@@ -114,7 +119,8 @@ class Command(BaseCommand):
 
 
 def _fill() -> None:
-    """Make a user who may do everything and some invoices, unless they are there."""
+    """Make a user who may do everything, some invoices, and a past, unless they are there."""
+    history.write()
     users = get_user_model()._default_manager
     if not users.filter(username=LOGIN).exists():
         users.create_superuser(LOGIN, password=LOGIN)
