@@ -218,6 +218,16 @@ class Endpoint(models.Model):
                 condition=models.Q(deleted_at__isnull=True),
                 name="relay_endpoint_owner",
             ),
+            # What staff look for: a tenant in every application, and what is wrong.
+            models.Index(fields=["tenant_id", "id"], name="relay_endpoint_tenant"),
+            models.Index(
+                fields=["id"],
+                condition=models.Q(failing_since__isnull=False, deleted_at__isnull=True),
+                name="relay_endpoint_failing",
+            ),
+            models.Index(
+                fields=["enabled", "id"], condition=models.Q(deleted_at__isnull=True), name="relay_endpoint_enabled"
+            ),
         ]
         constraints = [
             models.CheckConstraint(

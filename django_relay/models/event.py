@@ -80,8 +80,9 @@ class Event(models.Model):
             models.Index(fields=["application", "tenant_id", "created_at", "id"], name="relay_event_list"),
         ]
         constraints = [
+            # The key stands first: so it is also the index by which staff find the events of a key.
             models.UniqueConstraint(
-                fields=["application", "tenant_id", "idempotency_key"],
+                fields=["idempotency_key", "application", "tenant_id"],
                 condition=~models.Q(idempotency_key=""),
                 name="relay_event_idempotency",
             ),

@@ -60,7 +60,7 @@ class Filters:
 
 
 NO_FILTERS = Filters()
-_WAYS: tuple[Mapping[str, Any], ...] = (
+WAYS: tuple[Mapping[str, Any], ...] = (
     {"replay_of_id": None, "replay_id": None},
     {"replay_id": paging.ANY},
     {"replay_of_id": paging.ANY, "replay_id": None},
@@ -81,7 +81,7 @@ def deliveries(
     states = [filters.state] if filters.state else list(Delivery.State.values)
     arms: list[Mapping[str, Any]]
     if filters.event_id:
-        arms = [{"event_id": key, **made} for key in _event(owner, filters, using) for made in _WAYS]
+        arms = [{"event_id": key, **made} for key in _event(owner, filters, using) for made in WAYS]
     else:
         found = _endpoints(owner, filters, using)
         arms = (

@@ -1,0 +1,210 @@
+"""Endpoints: added, changed, stopped and started, tried out; their secrets seen and rotated by those who may."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect
+from django.urls import URLPattern, path
+from django.utils import timezone
+from django.utils.translation import gettext as _t
+from django.utils.translation import gettext_lazy as _
+
+from django_relay import exceptions
+from django_relay.admin import cells, endpoint_operations, staff, tenants
+from django_relay.admin.lists import Found, KeysetAdmin, choice_filter
+from django_relay.admin.operations import Operated
+from django_relay.models import Endpoint, audit, searching, statistics
+from django_relay.portal import charts
+
+_CHOSEN = ("url", "description", "event_types", "filters", "rate_limit", "format", "retry_schedule",
+           "timeout_seconds", "metadata")  # fmt: skip
+_STATES = (("failing", _("failing")), ("disabled", _("disabled")), ("deleted", _("deleted")))
+
+
+def _by_state(rows: Any, state: str) -> Any:
+    if state == "deleted":
+        return rows.filter(deleted_at__isnull=False)
+    there = rows.filter(deleted_at__isnull=True)
+    return there.filter(failing_since__isnull=False) if state == "failing" else there.filter(enabled=False)
+
+
+class Patterns(forms.CharField):
+    """Patterns of event types, one a line; the model says whether they are any."""
+
+    widget = forms.Textarea(attrs={"rows": 4, "class": "vLargeTextField"})
+
+    def prepare_value(self, value: Any) -> Any:
+        """Return the lines of a list."""
+        return "\n".join(value) if isinstance(value, list) else value
+
+    def to_python(self, value: Any) -> Any:
+        """Return the list of the lines."""
+        return str(super().to_python(value)).split()
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        """Return whether other patterns are wanted."""
+        return bool(list(initial or []) != self.to_python(data or ""))
+
+
+class EndpointForm(forms.ModelForm):  # type: ignore[type-arg]
+    """What is chosen of an endpoint; never a secret."""
+
+    event_types = Patterns(help_text=_("Patterns such as invoice.paid, invoice.*, invoice.** or *, one a line."))
+
+    class Meta:
+        model = Endpoint
+        fields = ("application", "tenant_id", *_CHOSEN)
+
+
+@admin.register(Endpoint)
+class EndpointAdmin(KeysetAdmin, Operated):
+    """Where a tenant wants its events."""
+
+    form = EndpointForm
+    list_display = ("id", "state_badge", "tenant", "receiver", "subscription", "failing", "succeeded")
+    list_filter = (
+        choice_filter("state", _("state"), _STATES, _by_state),
+        choice_filter("format", _("format"), Endpoint.Format.choices),
+    )
+    list_select_related = ("application",)
+    search_help_text = _("An endpoint id or a tenant; whole, not in part.")
+    readonly_fields = ("id", "state_badge", "disabled_reason", "disabled_at", "failing_since", "last_success_at",
+                       "deleted_at", "header_names", "created_at", "updated_at")  # fmt: skip
+    operations = endpoint_operations.OPERATIONS
+
+    def get_urls(self) -> list[URLPattern]:
+        """Return the admin's addresses, and that of the tenants."""
+        view = self.admin_site.admin_view(self.tenants_view)
+        return [path("tenants/", view, name="django_relay_tenants"), *super().get_urls()]
+
+    def tenants_view(self, request: HttpRequest) -> HttpResponseBase:
+        """Show the tenants, which no table has."""
+        return tenants.show(request, site=self.admin_site, admin=self)
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
+        """Lead on to the tenants."""
+        tools = [{"url": "tenants/", "label": _("Tenants")}] if tenants.may_see(request) else []
+        return super().changelist_view(request, {**(extra_context or {}), "relay_tools": tools})
+
+    def arms(self, term: str, params: dict[str, Any], *, using: str) -> Found:
+        """Find by id or tenant, or what is failing or disabled."""
+        arms = searching.endpoints(term, state=str(params.get("state", "")), using=using)
+        return Found(arms, ("state",) if not term and arms[0] else ())
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        """Read everything but the headers, which are secret."""
+        return super().get_queryset(request).defer("headers").select_related("application")
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Return the form of a new one, or all that there is of one."""
+        chosen = (_("What the tenant chose"), {"fields": _CHOSEN})
+        if obj is None:
+            return ((None, {"fields": ("application", "tenant_id")}), chosen)
+        state = ("id", "application", "tenant_id", "state_badge", "disabled_reason", "disabled_at", "failing_since",
+                 "last_success_at", "deleted_at")  # fmt: skip
+        return (
+            (None, {"fields": state}),
+            chosen,
+            (_("Besides"), {"fields": ("header_names", "created_at", "updated_at")}),
+        )
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+        """Return what cannot be edited: whose it is stays as it was."""
+        return (*self.readonly_fields, *(() if obj is None else ("application", "tenant_id")))
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Refuse to edit what is deleted."""
+        return super().has_change_permission(request, obj) and (obj is None or obj.deleted_at is None)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Refuse: deleting is an operation, which says what it does."""
+        return False
+
+    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        """Say so if the tenant may have no more endpoints."""
+        try:
+            return super().changeform_view(request, *args, **kwargs)
+        except exceptions.LimitReached as error:
+            self.message_user(request, str(error), messages.ERROR)
+            return HttpResponseRedirect(request.get_full_path(), status=303)
+
+    def save_form(self, request: HttpRequest, form: Any, change: bool) -> Any:
+        """Register a new endpoint as every surface does, with its first secret."""
+        if change:
+            return super().save_form(request, form, change)
+        values = {name: form.cleaned_data[name] for name in _CHOSEN}
+        url, event_types = values.pop("url"), values.pop("event_types")
+        return Endpoint.objects.register(
+            tenant_id=form.cleaned_data["tenant_id"],
+            application=form.cleaned_data["application"].slug,
+            url=url,
+            event_types=event_types,
+            **{name: value for name, value in values.items() if value is not None},
+        )
+
+    def save_model(self, request: HttpRequest, obj: Endpoint, form: Any, change: bool) -> None:
+        """Save what was changed, on record."""
+        caller = staff.caller_of(request)
+        if not change:
+            audit.record("endpoint.created", obj, caller=caller, after=_told(obj))
+            return
+        before = _told(Endpoint.objects.using(obj._state.db).get(pk=obj.pk))
+        obj.save(update_fields=[*_CHOSEN, "updated_at"])
+        audit.record("endpoint.updated", obj, caller=caller, before=before, after=_told(obj))
+
+    def about(self, request: HttpRequest, row: Endpoint) -> dict[str, Any]:
+        """Show its health."""
+        using = str(row._state.db)
+        stats = statistics.of_endpoint(row.pk, charts.period("24h", now=timezone.now()), using=using)
+        return {
+            "relay_before": "admin/django_relay/endpoint/health.html",
+            "stats": stats,
+            "chart": charts.of_outcomes(stats.buckets),
+            "pending": statistics.pending([row.pk], using=using),
+            "in_dlq": statistics.in_dlq([row.pk], using=using),
+        }
+
+    @admin.display(description=_("state"))
+    def state_badge(self, row: Endpoint) -> Any:
+        """Show how it is."""
+        if row.deleted_at is not None:
+            return cells.badge("deleted", _t("deleted"))
+        if not row.enabled:
+            return cells.badge("disabled", f"{_t('disabled')}: {row.get_disabled_reason_display()}")
+        return cells.badge("failing", _t("failing")) if row.failing_since else cells.badge("enabled", _t("enabled"))
+
+    @admin.display(description=_("tenant"))
+    def tenant(self, row: Endpoint) -> str:
+        """Name the tenant."""
+        return cells.tenant(row.tenant_id)
+
+    @admin.display(description=_("URL"))
+    def receiver(self, row: Endpoint) -> Any:
+        """Show the URL."""
+        return cells.cut(row.url)
+
+    @admin.display(description=_("event types"))
+    def subscription(self, row: Endpoint) -> Any:
+        """Show the patterns."""
+        return cells.cut(", ".join(row.event_types), 40)
+
+    @admin.display(description=_("failing since"))
+    def failing(self, row: Endpoint) -> Any:
+        """Show since when it only fails."""
+        return cells.moment(row.failing_since)
+
+    @admin.display(description=_("last success"))
+    def succeeded(self, row: Endpoint) -> Any:
+        """Show when it last took something."""
+        return cells.moment(row.last_success_at)
+
+    @admin.display(description=_("own headers"))
+    def header_names(self, row: Endpoint) -> str:
+        """Name the headers of its own; their values are secret."""
+        return ", ".join(row.headers) or cells.NOTHING
+
+
+def _told(endpoint: Endpoint) -> Mapping[str, Any]:
+    return {name: getattr(endpoint, name) for name in _CHOSEN}
