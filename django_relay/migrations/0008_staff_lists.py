@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('django_relay', '0006_lists'),
+        ('django_relay', '0007_job_run'),
     ]
 
     operations = [
