@@ -4,7 +4,8 @@
 A transaction goes through a limited number of rows by their ids, whosever they are: it needs no index of tenants, and
 is short however large the tables.
 
-What is made after it was asked for stays: a host that lets a tenant go makes nothing more for it.
+What is made after it was asked for stays: a host that lets a tenant go makes nothing more for it. The audit, the record
+of who did what, stays until its own retention.
 """
 
 import functools
@@ -18,6 +19,7 @@ from django.db import InterfaceError, OperationalError, connections, models, rou
 
 from django_relay import exceptions
 from django_relay.models import (
+    ApiKey,
     Application,
     Attempt,
     Delivery,
@@ -26,6 +28,7 @@ from django_relay.models import (
     EndpointHour,
     Erasure,
     Event,
+    PortalSession,
     PublishFailure,
     Replay,
     TenantLock,
@@ -127,6 +130,17 @@ def _endpoints(erasure: Erasure, using: str) -> models.QuerySet[Endpoint]:
     )
 
 
+def _delete_access(erasure: Erasure, now: datetime, using: str) -> _Done:
+    """Delete the tenant's API keys and portal sessions first, so that nobody comes back in while the rest goes."""
+    whose = {"application_id": erasure.application_id, "tenant_id": erasure.tenant_id}
+    seen = 0
+    for name, model in (("api_keys", ApiKey), ("portal_sessions", PortalSession)):
+        rows = model._default_manager.using(using).filter(**whose, created_at__lt=erasure.created_at)
+        found = set(rows.values_list("pk", flat=True)[:_SCANNED])
+        seen = max(seen, _note(erasure, name, _delete(model, found, using)))
+    return seen, seen < _SCANNED
+
+
 def _delete_endpoints(erasure: Erasure, now: datetime, using: str) -> _Done:
     batch = list(_endpoints(erasure, using).filter(deleted_at__isnull=True).order_by("pk")[:_AT_ONCE])
     for endpoint in batch:
@@ -202,6 +216,7 @@ def _delete_rows(erasure: Erasure, now: datetime, using: str) -> _Done:
 
 
 STAGES: dict[str, Callable[[Erasure, datetime, str], _Done]] = {
+    "access": _delete_access,
     "endpoints": _delete_endpoints,
     "replays": _delete_replays,
     "deliveries": _delete_deliveries,

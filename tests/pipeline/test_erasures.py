@@ -7,6 +7,7 @@ from django.utils import timezone
 
 from django_relay import emit_best_effort, exceptions
 from django_relay.models import (
+    ApiKey,
     Application,
     Attempt,
     Delivery,
@@ -16,6 +17,7 @@ from django_relay.models import (
     EndpointPace,
     Erasure,
     Event,
+    PortalSession,
     PublishFailure,
     Replay,
     SigningSecret,
@@ -25,11 +27,14 @@ from django_relay.pipeline import dlq, endpoint_tests, erasures, leases, replays
 from django_relay.testing import FakeTransport, deliver_pending
 from tests.factories import (
     USING,
+    make_api_key,
     make_application,
     make_delivery,
     make_endpoint,
     make_event,
     make_event_type,
+    make_link,
+    make_portal_session,
 )
 from tests.people import ALICE, BOB, CHARLIE
 from tests.threads import together
@@ -38,8 +43,8 @@ pytestmark = pytest.mark.django_db
 
 HOUR = timedelta(hours=1)
 TABLES = (
-    Attempt, Delivery, DLQEntry, Endpoint, EndpointHour, EndpointPace, Event, PublishFailure, Replay, SigningSecret,
-    TenantLock,
+    ApiKey, Attempt, Delivery, DLQEntry, Endpoint, EndpointHour, EndpointPace, Event, PortalSession, PublishFailure,
+    Replay, SigningSecret, TenantLock,
 )  # fmt: skip
 
 
@@ -64,6 +69,9 @@ def make_everything(person, application="default"):
     emit_best_effort("nope", {}, tenant_id=person.tenant_id, application=application)
     emit_best_effort("nope", {"not": object()}, tenant_id=person.tenant_id, application=application)
     make_endpoint(**of).delete()
+    make_api_key(person, application=application)
+    make_link(person, application=application)
+    make_portal_session(person, application=application)
 
 
 def rows():
@@ -75,7 +83,7 @@ def owned_by(person, found):
     """Return the ids of the rows that are this person's tenant's in the default application, by table."""
     default = Application.objects.get(slug="default").pk
     owned = {Endpoint: set(), Delivery: set()}
-    for model in (Endpoint, Event, Replay, TenantLock):
+    for model in (ApiKey, Endpoint, Event, PortalSession, Replay, TenantLock):
         theirs = [row for row in found[model].values() if row["tenant_id"] == person.tenant_id]
         owned[model] = {row["id"] for row in theirs if row["application_id"] == default}
     for model in (Delivery, DLQEntry, EndpointHour, EndpointPace, SigningSecret):
@@ -130,6 +138,8 @@ class TestErase:
         assert (erasure.state, erasure.requested_by, erasure.stage) == ("completed", "Charlie, of support", "")
         assert erasure.started_at <= erasure.completed_at
         assert erasure.deleted == {
+            "api_keys": 1,
+            "portal_sessions": 2,
             "endpoints": 3,  # a fourth one was deleted already
             "replays": len(mine[Replay]),
             "attempts": len(mine[Attempt]),
@@ -159,9 +169,12 @@ class TestErase:
         assert list(Event.objects.all()) == [event]
         assert len(new.secrets) == 1
 
-    def test_secrets_go_first_and_nothing_is_sent_any_more(self):
+    def test_who_has_access_and_secrets_go_first_and_nothing_is_sent_any_more(self):
         make_everything(ALICE)
         start()
+        advance()
+        assert not ApiKey.objects.exists()
+        assert not PortalSession.objects.exists()
         advance()
         assert not SigningSecret.objects.exists()
         assert not Endpoint.objects.open().exists()
