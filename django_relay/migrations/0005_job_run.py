@@ -19,7 +19,7 @@ class Migration(migrations.Migration):
                 ('source', models.CharField(max_length=32, verbose_name='source')),
                 ('job_id', models.CharField(max_length=255, verbose_name='job')),
                 ('attempt', models.PositiveIntegerField(default=1, verbose_name='attempt')),
-                ('state', models.CharField(choices=[('running', 'running'), ('retrying', 'retrying'), ('completed', 'completed'), ('failed', 'failed')], default='running', max_length=16, verbose_name='state')),
+                ('state', models.CharField(choices=[('enqueued', 'enqueued'), ('running', 'running'), ('retrying', 'retrying'), ('completed', 'completed'), ('failed', 'failed')], default='running', max_length=16, verbose_name='state')),
                 ('hostname', models.CharField(blank=True, max_length=255, verbose_name='host name')),
                 ('pid', models.PositiveIntegerField(blank=True, null=True, verbose_name='process id')),
                 ('lost_at', models.DateTimeField(blank=True, null=True, verbose_name='lost at')),

@@ -46,18 +46,25 @@ class JobRunQuerySet(models.QuerySet["JobRun"]):
         if state == JobRun.State.COMPLETED:
             may = self.exclude(state=state).exclude(state=JobRun.State.FAILED, attempt=attempt)
         elif state == JobRun.State.FAILED:
-            may = self.filter(state__in=[JobRun.State.RUNNING, JobRun.State.RETRYING], attempt=attempt)
+            may = self.exclude(state__in=[JobRun.State.COMPLETED, state]).filter(attempt=attempt)
         else:
             may = self.running().filter(attempt=attempt)
         return bool(may.update(state=state, facts=facts, updated_at=timezone.now()))
 
 
 class JobRun(models.Model):
-    """One background job that began to run, until retention. ``facts`` is what its events are made of, as JSON."""
+    """One background job that began to run, or is to be known when it does, until retention.
+
+    ``facts`` is what its events are made of, as JSON.
+    """
 
     class State(models.TextChoices):
-        """``running`` → ``retrying`` → ``running`` … → ``completed`` or ``failed``, from which it may run again."""
+        """(``enqueued`` →) ``running`` → ``retrying`` → ``running`` … → ``completed`` or ``failed``.
 
+        From ``failed`` it may run again.
+        """
+
+        ENQUEUED = "enqueued", _("enqueued")
         RUNNING = "running", _("running")
         RETRYING = "retrying", _("retrying")
         COMPLETED = "completed", _("completed")

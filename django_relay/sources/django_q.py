@@ -23,7 +23,6 @@ monitor enqueues the next.
 
 import functools
 import itertools
-import logging
 import multiprocessing
 import multiprocessing.util
 import os
@@ -53,9 +52,23 @@ from django_relay.models import Event
 from django_relay.sources import jobs
 from django_relay.sources.job_facts import JobError, JobFact, Workflow
 
-logger = logging.getLogger(__name__)
-
 SOURCE = "django_q"
+REPORTS: Mapping[str, str] = {
+    "job.enqueued": "`async_task` and the like; with the ORM broker in the caller's transaction",
+    "job.started": "each attempt",
+    "job.completed": "success",
+    "job.failed": "no attempt is left",
+    "job.retrying": "an attempt failed, and the broker gives the task out again",
+    "job.dlq": "it is kept among the failed tasks",
+    "workflow.started": "the first task of a chain",
+    "workflow.step.completed": "each task of it",
+    "workflow.step.failed": "the first failed attempt of one",
+    "workflow.completed": "its last task",
+    "workflow.failed": "the first failed attempt of a task of it",
+    "cron.fired": "a `Schedule` enqueues its task",
+    "shutdown": "a clean stop of a cluster",
+}
+"""The events that this source tells, and when."""
 _OURS = "django_relay."
 _KEY = "django_relay"
 _PASSED_ON = "django_relay.passed_on"
@@ -70,19 +83,6 @@ _open: dict[int, tuple[JobFact, ExitStack]] = {}
 _fired = threading.local()
 
 
-def _quietly(receiver: Callable[..., None]) -> Callable[..., None]:
-    """Never raise into django-q2, which sends by ``send``: what raises there ends a worker, a monitor, a scheduler."""
-
-    @functools.wraps(receiver)
-    def run(*args: Any, **kwargs: Any) -> None:
-        try:
-            receiver(*args, **kwargs)
-        except Exception:
-            logger.exception("A job of django-q2 was not told of.", extra={"event": "job.not_reported"})
-
-    return run
-
-
 # Enqueued
 
 
@@ -91,7 +91,7 @@ def _enqueuing(task: _Task, **kwargs: Any) -> None:
     _pack(task, passed_on)
 
 
-@_quietly
+@jobs.quietly
 def _pack(task: _Task, passed_on: Mapping[str, Any] | None) -> None:
     """Put into a task what is to travel with it, and tell of it where no later signal will come."""
     if _is_ours(task["func"]):
@@ -112,7 +112,7 @@ def _pack(task: _Task, passed_on: Mapping[str, Any] | None) -> None:
         transaction.on_commit(tell, using=router.db_for_write(Event), robust=True)
 
 
-@_quietly
+@jobs.quietly
 def _queued(instance: OrmQ, created: bool, using: str, **kwargs: Any) -> None:
     if not created:
         return
@@ -158,7 +158,7 @@ def _new_run(task: _Task) -> dict[str, Any] | None:
 # Run
 
 
-@_quietly
+@jobs.quietly
 def _starting(task: _Task, **kwargs: Any) -> None:
     if _is_ours(task["func"]):
         return
@@ -171,7 +171,7 @@ def _starting(task: _Task, **kwargs: Any) -> None:
     stack.enter_context(jobs.running(fact))
 
 
-@_quietly
+@jobs.quietly
 def _ending(task: _Task, **kwargs: Any) -> None:
     if id(task) not in _open:
         return
@@ -250,7 +250,7 @@ def _tell_lost(fact: JobFact) -> None:
 # Schedules and clusters
 
 
-@_quietly
+@jobs.quietly
 def _schedule_written(instance: Schedule, **kwargs: Any) -> None:
     if not instance.task or instance.task != getattr(_fired, "job_id", None):
         return
@@ -294,7 +294,7 @@ def _forked(_module: object) -> None:
         multiprocessing.util.Finalize(None, _stopped, (fact, stop_event), exitpriority=10)
 
 
-@_quietly
+@jobs.quietly
 def _stopped(fact: JobFact, stop_event: Any) -> None:
     if stop_event.is_set() and Conf.CLUSTER_NAME != conf.settings.Q_CLUSTER_NAME:
         jobs.shutdown(fact.with_(completed_at=_aware(timezone.now())))

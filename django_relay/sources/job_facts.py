@@ -51,7 +51,8 @@ LOST = JobError("lost", "The worker that ran it is gone.")
 class Workflow:
     """The place of a job in a run of several: a chain of django-q2, a chain or chord of Celery.
 
-    ``key`` tells runs apart that bear the same ``run_id``, if the job system lets a project reuse ids.
+    ``key`` tells runs apart that bear the same ``run_id``, if the job system lets a project reuse ids; ``part`` tells
+    apart the jobs of one step, where several run side by side.
     """
 
     run_id: str
@@ -61,6 +62,7 @@ class Workflow:
     steps: int | None = None
     started_at: datetime | None = None
     key: str = ""
+    part: str = ""
 
     @property
     def is_first(self) -> bool:
@@ -71,6 +73,15 @@ class Workflow:
     def is_last(self) -> bool:
         """Whether the run is completed with this step."""
         return self.step_number == self.steps
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as JSON values, for :meth:`from_json`."""
+        return _plain(dataclasses.asdict(self))
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """Return the place behind :meth:`as_json`."""
+        return cls(**_timed(values, cls))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,7 +155,7 @@ class JobFact:
         if known.get("error"):
             known["error"] = JobError(**known["error"])
         if known.get("workflow"):
-            known["workflow"] = Workflow(**_timed(known["workflow"], Workflow))
+            known["workflow"] = Workflow.from_json(known["workflow"])
         return cls(**known)
 
 

@@ -5,11 +5,13 @@ and each costs one short transaction of this process's own connection::
 
     where a job is enqueued     baggage = jobs.pack()         JSON; travels in the message
                                 jobs.enqueued(fact)           several may tell it: it is one event
+                                jobs.remember(fact)           before it, where nothing carries the baggage
     in the worker, before       fact = jobs.started(fact)     with the attempt's number, for the calls after it
     while its code runs         with jobs.running(fact): …    under tenant, attributes and caused_by
     in the worker, after        jobs.completed(fact)
                                 jobs.retrying(fact)           with error and next_run_at
                                 jobs.failed(fact)             with error; in_dlq: it is kept among the failed
+    in another process of it    fact = jobs.remembered(fact)  as the one that ran it knew it
     elsewhere                   jobs.cron_fired(fact)   jobs.shutdown(fact)
     when Django starts          jobs.connect(source, lost)    lost(fact) is asked to tell what became of a lost job
 
@@ -74,6 +76,19 @@ def connect(source: str, lost: Lost) -> None:
     upkeep.CHORES["lost jobs"] = sweep
 
 
+def quietly(receiver: Callable[..., None]) -> Callable[..., None]:
+    """Never raise into a job system from a receiver of its signals: what raises there ends workers and schedulers."""
+
+    @functools.wraps(receiver)
+    def run(*args: Any, **kwargs: Any) -> None:
+        try:
+            receiver(*args, **kwargs)
+        except Exception:
+            logger.exception("A job was not told of.", extra={"event": "job.not_reported"})
+
+    return run
+
+
 def pack() -> dict[str, Any]:
     """Return what the running code says of the jobs it enqueues, as JSON values to travel with them.
 
@@ -132,14 +147,18 @@ def subject(fact: JobFact) -> str:
     return texts.cleaned(f"job:{fact.job_id}")[:_TEXT]
 
 
-def _steadily(step: Callable[P, JobFact]) -> Callable[P, JobFact]:
-    """Never raise into a job system: log, and go on with the fact as it was. A broken connection is renewed once."""
+def _steadily(step: Callable[P, JobFact], *, even_suppressed: bool = False) -> Callable[P, JobFact]:
+    """Do nothing while job sources are off or suppressed, and never raise into a job system.
+
+    What fails is logged, and the fact returned as it was. A broken connection is renewed once.
+    """
 
     @functools.wraps(step)
     def run(*args: P.args, **kwargs: P.kwargs) -> JobFact:
         fact = args[0]
         assert isinstance(fact, JobFact)  # noqa: S101 - the type of them all
-        if job_events.settings() is None or fact.baggage.get("suppressed") or context.is_suppressed():
+        is_suppressed = fact.baggage.get("suppressed") or context.is_suppressed()
+        if job_events.settings() is None or (is_suppressed and not even_suppressed):
             return fact
         try:
             connection = connections[router.db_for_write(Event)]
@@ -164,6 +183,25 @@ def enqueued(fact: JobFact) -> JobFact:
     """Tell that a job is in its queue, in the transaction of the caller."""
     report("job.enqueued", fact)
     return fact
+
+
+@functools.partial(_steadily, even_suppressed=True)
+def remember(fact: JobFact) -> JobFact:
+    """Keep a job's baggage for :func:`started`, where its job system has no place for it.
+
+    It is kept as a ``JobRun``, in the transaction of the caller, at least until ``fact.next_run_at``, when it may run.
+    """
+    run = JobRun(source=fact.source, job_id=_key(fact), state=JobRun.State.ENQUEUED, facts=fact.as_json())
+    run.updated_at = max(fact.next_run_at or run.updated_at, run.updated_at)
+    writing.insert_new([run], using=router.db_for_write(JobRun))
+    return fact
+
+
+@_steadily
+def remembered(fact: JobFact) -> JobFact:
+    """Return what the process that ran a job's last attempt knew of it; the fact itself if nothing is remembered."""
+    run = JobRun.objects.using(router.db_for_write(JobRun)).of(fact.source, _key(fact)).first()
+    return fact if run is None else JobFact.from_json(run.facts).with_(attempt=run.attempt)
 
 
 @_steadily
@@ -233,7 +271,12 @@ def _begin(fact: JobFact, lost_at: datetime | None, *, using: str) -> JobFact:
     if not writing.insert_new([run], using=using):
         last = rows.of(fact.source, _key(fact)).select_for_update().get()
         before = JobFact.from_json(last.facts)
-        fact = fact.with_(attempt=max(last.attempt + 1, fact.attempt), workflow=before.workflow and fact.workflow)
+        if last.state == JobRun.State.ENQUEUED:
+            fact = fact.with_(baggage={**fact.baggage, **before.baggage})
+            if fact.baggage.get("suppressed"):
+                return fact
+        else:
+            fact = fact.with_(attempt=max(last.attempt + 1, fact.attempt), workflow=before.workflow and fact.workflow)
         if last.state == JobRun.State.COMPLETED:
             return fact
         if last.state == JobRun.State.RUNNING:
@@ -334,7 +377,7 @@ def _idempotency_key(name: str, fact: JobFact) -> str:
     parts: tuple[object, ...] = (fact.job_id, "" if name in _ONCE_A_JOB else fact.attempt)
     if name.startswith("workflow.") and fact.workflow:
         run = fact.workflow
-        parts = (run.run_id, run.key, run.step_number if ".step." in name else "")
+        parts = (run.run_id, run.key, *([run.step_number, run.part] if ".step." in name else []))
     elif name == "shutdown":
         parts = (fact.worker, fact.started_at)
     return ids.deterministic_event_id(fact.source, name, *parts)
