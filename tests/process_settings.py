@@ -13,3 +13,4 @@ from example_project.settings import Q_CLUSTER as EXAMPLE_CLUSTER
 Q_CLUSTER = {**EXAMPLE_CLUSTER, **json.loads(os.environ.get("RELAY_TEST_CLUSTER", "{}"))}
 DJANGO_RELAY = {**EXAMPLE_RELAY, **json.loads(os.environ.get("RELAY_TEST_SETTINGS", "{}"))}
 SILENCED_SYSTEM_CHECKS = ["django_relay.E003"]
+globals().update(json.loads(os.environ.get("RELAY_TEST_DJANGO", "{}")))

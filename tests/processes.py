@@ -131,6 +131,8 @@ class Stage:
         """``DJANGO_RELAY`` of all processes of this stage, over :data:`SETTINGS`."""
         self.jobs: dict[str, object] = {}
         """``Q_CLUSTER`` of all processes of this stage, over the example's."""
+        self.django: dict[str, object] = {}
+        """Other settings of all processes of this stage."""
 
     # Processes
 
@@ -153,6 +155,10 @@ class Stage:
         """Start ``manage.py`` with a command; ``qcluster`` is the cluster of the host's own jobs."""
         return self._start(arguments[0], ["manage.py", *arguments], relay)
 
+    def program(self, module: str, *arguments: str) -> Process:
+        """Start ``python -m`` with a module and its arguments."""
+        return self._start(module, ["-m", module, *arguments], {})
+
     def script(self, code: str, **relay: object) -> Process:
         """Start a Python script that has Django set up."""
         return self._start("script", ["-c", f"import django; django.setup()\n{code}"], relay)
@@ -166,6 +172,7 @@ class Stage:
             "DEBUG": "0",
             "RELAY_TEST_SETTINGS": json.dumps({**SETTINGS, **self.relay, **relay}),
             "RELAY_TEST_CLUSTER": json.dumps(self.jobs),
+            "RELAY_TEST_DJANGO": json.dumps(self.django),
             **variables,
         }
         log = self.folder / f"{len(self.processes)}-{name}.log"

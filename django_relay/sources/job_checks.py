@@ -4,13 +4,13 @@ import difflib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from django.apps import AppConfig, apps
+from django.apps import AppConfig
 from django.core.checks import CheckMessage, Error, Warning  # noqa: A004 - Django's own name
 from django.utils.module_loading import import_string
 
-from django_relay import exceptions
+from django_relay import exceptions, sources
 from django_relay.rules import event_names
-from django_relay.sources import SOURCES, job_events
+from django_relay.sources import job_events
 
 _TYPES: Mapping[str, tuple[type | tuple[type, ...], str]] = {
     "EVENTS": ((list, tuple, set, frozenset), "a list of event types"),
@@ -30,8 +30,8 @@ def check(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckM
     found = list(_wrong_keys(jobs))
     if not found:
         found = [*_wrong_prefix(jobs)] or [*_wrong_events(jobs), *_wrong_paths(jobs)]
-    if not any(apps.is_installed(app) for app in SOURCES):
-        hint = f"Install one of {', '.join(SOURCES)}, or remove DJANGO_RELAY['JOBS']."
+    if not sources.installed():
+        hint = f"Install one of {', '.join(sources.SOURCES)}, or remove DJANGO_RELAY['JOBS']."
         found.append(Warning("No job system that can be listened to is installed.", hint=hint, id="django_relay.W040"))
     return found
 

@@ -4,7 +4,7 @@
 import json
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -64,7 +64,12 @@ class JobSourceCases:
     """Runs once for each job system, each time on another stage."""
 
     LIVES: Mapping[str, Sequence[str]]
-    """What is told of a job that does this, in this order: ``succeed``, ``fail``, ``flaky``, ``hang``, ``die``."""
+    """What is told of a job that does this, in this order: ``succeed``, ``fail``, ``flaky``, ``hang``, ``die``.
+
+    Without ``hang`` where jobs have no time-out.
+    """
+    REPORTS: Collection[str] = frozenset(job_events.EVENTS)
+    """The events that the source tells."""
 
     @pytest.fixture
     def stage_of_jobs(self, stage: Stage) -> Stage:
@@ -91,10 +96,12 @@ class JobSourceCases:
             "hang": Job("hang", tenant="acme"),
             "die": Job("die", (str(stage.folder / "die"),), tenant="acme"),
         }
+        jobs = {label: job for label, job in jobs.items() if job.function in self.LIVES}
         runs = {
             "completes": Job(steps=("succeed", "succeed", "succeed"), tenant="acme"),
             "fails": Job(steps=("succeed", "fail", "succeed"), tenant="acme"),
         }
+        runs = runs if "workflow.started" in self.REPORTS else {}
         stage.worker()
         workers = system.start()
         ids = system.enqueue([*jobs.values(), *runs.values()])
@@ -102,7 +109,8 @@ class JobSourceCases:
         wait_until(lambda: self._swept(stage), 30, "the job that died is found")
         self._wait_until_told(stage, ids)
         system.stop(workers)
-        wait_until(lambda: "shutdown" in {item.name for item in told(stage)}, 15, "the stop is told")
+        if "shutdown" in self.REPORTS:
+            wait_until(lambda: "shutdown" in {item.name for item in told(stage)}, 15, "the stop is told")
         stage.wait_until_drained()
 
         lives, of_runs = defaultdict(list), defaultdict(list)
@@ -113,18 +121,22 @@ class JobSourceCases:
                 lives[labels.get(item.data["job_id"], item.data["job_id"])].append(item.name)
         expected = {label: list(self.LIVES[job.function]) for label, job in jobs.items()}
         assert {label: lives[label] for label in jobs} == expected
-        assert of_runs == {"completes": list(RUN_COMPLETED), "fails": list(RUN_FAILED)}
+        of_chains = {"completes": list(RUN_COMPLETED), "fails": list(RUN_FAILED)}
+        assert of_runs == {label: of_chains[label] for label in runs}
         steps = sorted(tuple(life) for job_id, life in lives.items() if job_id not in jobs)
         assert steps == sorted(self.lives_of_steps())
-        assert [item.name for item in told(stage)].count("shutdown") == 1
+        assert [item.name for item in told(stage)].count("shutdown") == ("shutdown" in self.REPORTS)
+        assert {item.name for item in told(stage)} <= {*self.REPORTS}
         self._check_details(stage, dict(zip([*jobs, *runs], ids, strict=True)), jobs)
 
     def lives_of_steps(self) -> list[tuple[str, ...]]:
         """Return what is told of the jobs of both workflows; how often the rest is run after a failure is the system's."""
-        raise NotImplementedError
+        return []
 
     def _swept(self, stage: Stage) -> bool:
         """Look for lost jobs, as upkeep does every minute, and say whether the one that died is found."""
+        for process in stage.processes:
+            process.is_running()  # as init does: a process is gone once its parent has heard of its death
         assert stage.command("relay_prune").wait(30) == 0
         return any(
             run.attempt > 1 or run.state != "running" for run in JobRun.objects.filter(facts__func__endswith=".die")
@@ -150,7 +162,7 @@ class JobSourceCases:
         by_id = {job_id: label for label, job_id in ids.items()}
         for item in found:
             label = by_id.get(item.data.get("job_id", ""))
-            is_acmes = jobs[label].tenant == "acme" if label in jobs else "run_id" in item.data or "group" in item.data
+            is_acmes = jobs[label].tenant == "acme" if label in jobs else item.name != "shutdown"  # else of a run
             assert item.path == ("/acme" if is_acmes else "/global"), item
         assert all("acme's own" not in request.body for request in stage.receiver.requests())
         errors = {
@@ -161,9 +173,11 @@ class JobSourceCases:
         }
         assert errors["fail"][0] == {"type": "ValueError", "message": "it is broken:\nbadly"}
         assert errors["die"][0]["type"] == "lost"
-        assert "time" in errors["hang"][0]["type"].lower()
+        assert "hang" not in errors or "time" in errors["hang"][0]["type"].lower()
 
     def test_a_schedule_that_fires_is_told_and_so_is_what_it_enqueues(self, stage_of_jobs, system):
+        if "cron.fired" not in self.REPORTS:
+            pytest.skip("it has no schedules")
         stage = stage_of_jobs
         entry = system.schedule("succeed")
         stage.worker()
