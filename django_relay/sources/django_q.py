@@ -53,6 +53,22 @@ from django_relay.sources import jobs
 from django_relay.sources.job_facts import JobError, JobFact, Workflow
 
 SOURCE = "django_q"
+REPORTS: Mapping[str, str] = {
+    "job.enqueued": "`async_task` and the like; with the ORM broker in the caller's transaction",
+    "job.started": "each attempt",
+    "job.completed": "success",
+    "job.failed": "no attempt is left",
+    "job.retrying": "an attempt failed, and the broker gives the task out again",
+    "job.dlq": "it is kept among the failed tasks",
+    "workflow.started": "the first task of a chain",
+    "workflow.step.completed": "each task of it",
+    "workflow.step.failed": "the first failed attempt of one",
+    "workflow.completed": "its last task",
+    "workflow.failed": "the first failed attempt of a task of it",
+    "cron.fired": "a `Schedule` enqueues its task",
+    "shutdown": "a clean stop of a cluster",
+}
+"""The events that this source tells, and when."""
 _OURS = "django_relay."
 _KEY = "django_relay"
 _PASSED_ON = "django_relay.passed_on"

@@ -3,16 +3,44 @@
 ``python -m tests.house.job_events_table`` writes them.
 """
 
+import ast
 import json
 from pathlib import Path
 
 from django_relay.sources import job_events
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "job-events.md"
-START, END = "<!-- types: made by python -m tests.house.job_events_table -->", "<!-- /types -->"
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "reference" / "job-events.md"
+SOURCES = {"django_q": "django-q2", "django_tasks": "Django's tasks", "celery": "Celery"}
 
 
-def render() -> str:
+def marks(block: str) -> tuple[str, str]:
+    """Return what stands before and after a block of the page."""
+    return f"<!-- {block}: made by python -m tests.house.job_events_table -->", f"<!-- /{block} -->"
+
+
+def reports(source: str) -> dict[str, str]:
+    """Return the ``REPORTS`` of a source, which is read: importing it wants its job system, and Django."""
+    tree = ast.parse((ROOT / "django_relay" / "sources" / f"{source}.py").read_text())
+    [value] = [
+        node.value
+        for node in tree.body
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.target.id == "REPORTS"
+    ]
+    return ast.literal_eval(value)
+
+
+def render_sources() -> str:
+    """Return the table of which source tells what."""
+    told = {title: reports(source) for source, title in SOURCES.items()}
+    rows = [f"| | {' | '.join(told)} |", "|---" * (len(told) + 1) + "|"]
+    for name in job_events.EVENTS:
+        cells = [events.get(name, "-") for events in told.values()]
+        rows.append(f"| `{name}` | {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def render_types() -> str:
     """Return both tables: the types, and the fields of their data."""
     rows = ["| event type | group | it says | data | and where known |", "|---|---|---|---|---|"]
     for event in job_events.EVENTS.values():
@@ -33,11 +61,17 @@ def render() -> str:
     return "\n".join(rows)
 
 
-def written() -> str:
-    """Return the tables that stand on the page."""
-    return PAGE.read_text().split(START)[1].split(END)[0].strip()
+BLOCKS = {"types": render_types, "sources": render_sources}
+
+
+def written(block: str) -> str:
+    """Return the block's tables that stand on the page."""
+    start, end = marks(block)
+    return PAGE.read_text().split(start)[1].split(end)[0].strip()
 
 
 if __name__ == "__main__":
-    before, rest = PAGE.read_text().split(START)
-    PAGE.write_text(f"{before}{START}\n{render()}\n{END}{rest.split(END)[1]}")
+    for block, render in BLOCKS.items():
+        start, end = marks(block)
+        before, rest = PAGE.read_text().split(start)
+        PAGE.write_text(f"{before}{start}\n{render()}\n{end}{rest.split(end)[1]}")

@@ -1,5 +1,6 @@
 """What is told of Django's tasks that run in this process, in each framework that is installed."""
 
+import sys
 from datetime import timedelta
 from importlib import import_module
 from importlib.util import find_spec
@@ -51,12 +52,13 @@ def framework(request):
 
 
 @pytest.fixture
-def enqueue(framework):
+def enqueue(framework, monkeypatch):
     """Return a function that enqueues another; ``backend`` is one of the framework's own."""
 
     def do(function, *arguments, backend="immediate.ImmediateBackend", **changes):
         with override_settings(TASKS={"default": {"BACKEND": f"{framework}.backends.{backend}"}}):
             task = import_string(f"{framework}.task")(function)
+            monkeypatch.setattr(sys.modules[__name__], function.__name__, task)  # as the decorator does
             task = task.using(**changes) if changes else task
             return task.enqueue(*arguments)
 
