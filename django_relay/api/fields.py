@@ -39,7 +39,8 @@ class Given(serializers.Serializer[Any]):
     def to_internal_value(self, data: Any) -> dict[str, Any]:
         """Return the values, or refuse what is no object or names another field."""
         if not isinstance(data, Mapping):
-            raise serializers.ValidationError(serializers.ErrorDetail("Give a JSON object.", code="wrong_type"))
+            told = serializers.ErrorDetail("Give a JSON object.", code="wrong_type")
+            raise serializers.ValidationError({"": [told]})
         known = {name for name, field in self.fields.items() if not field.read_only}
         unknown = sorted(str(name) for name in data if name not in known)
         if unknown:
@@ -233,6 +234,10 @@ class Json(_Strict):
     def to_internal_value(self, data: Any) -> Any:
         """Return the value."""
         return data
+
+    def described(self) -> dict[str, Any]:
+        """Return the JSON Schema of the value."""
+        return {"type": ["array", "boolean", "number", "object", "string"]}
 
 
 class Mapped(_Strict):
