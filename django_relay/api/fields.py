@@ -226,18 +226,15 @@ class Id(_Strict):
 
 
 class Json(_Strict):
-    """Any JSON value; ``null`` is one."""
+    """Any JSON value; ``null`` is one, and no special case in the description."""
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**{"allow_null": True, **kwargs})
+    def validate_empty_values(self, data: Any) -> tuple[bool, Any]:
+        """Return that ``null`` is a value."""
+        return (True, None) if data is None else super().validate_empty_values(data)
 
     def to_internal_value(self, data: Any) -> Any:
         """Return the value."""
         return data
-
-    def described(self) -> dict[str, Any]:
-        """Return the JSON Schema of the value."""
-        return {"type": ["array", "boolean", "number", "object", "string"]}
 
 
 class Mapped(_Strict):
