@@ -76,7 +76,7 @@ class EventDetail(EventShown):
 class EventGiven(fields.Given):
     """An event to send. ``message_id`` and the header ``Idempotency-Key`` are other names of ``idempotency_key``."""
 
-    event_type = fields.Json(help_text="The name of an event type.", allow_null=False)
+    event_type = fields.Text()
     tenant_id = fields.Text()
     data = fields.Json()  # type: ignore[assignment]  # a field, not the property: the metaclass takes it
     application = fields.Text(max_length=64, required=False)

@@ -39,7 +39,8 @@ class Given(serializers.Serializer[Any]):
     def to_internal_value(self, data: Any) -> dict[str, Any]:
         """Return the values, or refuse what is no object or names another field."""
         if not isinstance(data, Mapping):
-            raise serializers.ValidationError(serializers.ErrorDetail("Give a JSON object.", code="wrong_type"))
+            told = serializers.ErrorDetail("Give a JSON object.", code="wrong_type")
+            raise serializers.ValidationError({"": [told]})
         known = {name for name, field in self.fields.items() if not field.read_only}
         unknown = sorted(str(name) for name in data if name not in known)
         if unknown:
@@ -225,10 +226,11 @@ class Id(_Strict):
 
 
 class Json(_Strict):
-    """Any JSON value; ``null`` is one."""
+    """Any JSON value; ``null`` is one, and no special case in the description."""
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**{"allow_null": True, **kwargs})
+    def validate_empty_values(self, data: Any) -> tuple[bool, Any]:
+        """Return that ``null`` is a value."""
+        return (True, None) if data is None else super().validate_empty_values(data)
 
     def to_internal_value(self, data: Any) -> Any:
         """Return the value."""

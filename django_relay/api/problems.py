@@ -154,7 +154,7 @@ def _pointed(errors: Any, pointer: str) -> Iterator[dict[str, str]]:
     """Yield the errors of Django REST framework's nested details, each with its JSON pointer (RFC 6901)."""
     if isinstance(errors, Mapping):
         for name, inner in errors.items():
-            yield from _pointed(inner, f"{pointer}/{_escape(str(name))}")
+            yield from _pointed(inner, f"{pointer}/{_escape(str(name))}" if name != "" else pointer)
     elif isinstance(errors, list):
         for number, inner in enumerate(errors):
             is_text = isinstance(inner, str)
