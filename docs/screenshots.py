@@ -40,13 +40,18 @@ def _take(folder: Path) -> None:
     history.write()
     screens, log = _screens(), folder / "site.log"
     FOLDER.mkdir(exist_ok=True)
-    with Process("site", "manage.py", "runserver", "--noreload", "127.0.0.1:8997", output=log), sync_playwright() as play:
+    with (
+        Process("site", "manage.py", "runserver", "--noreload", "127.0.0.1:8997", output=log),
+        sync_playwright() as play,
+    ):
         while "Quit the server" not in log.read_text():
             time.sleep(0.2)
         time.sleep(1)
         browser = play.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"])
         for scheme in ("light", "dark"):
-            context = browser.new_context(viewport=SIZE, color_scheme=scheme, locale="en-GB", timezone_id="Europe/Berlin")
+            context = browser.new_context(
+                viewport=SIZE, color_scheme=scheme, locale="en-GB", timezone_id="Europe/Berlin"
+            )
             page = context.new_page()
             page.goto("http://127.0.0.1:8997" + create_session(tenant_id="acme").url)
             page.wait_for_url("**/webhooks/")
