@@ -211,6 +211,11 @@ class Settings:
     )
     """How often the API may be called; keys that are left out keep their defaults."""
 
+    API_AUTHENTICATION_CLASSES: Sequence[str] = ("rest_framework.authentication.SessionAuthentication",)
+    """Dotted paths of Django REST framework's authentication classes that know the host's own users, tried after API
+    keys and portal sessions. Staff are operators, by their permissions; ``TENANT_RESOLVER`` says whose tenant others
+    are."""
+
     AUDIT_ADDRESSES: bool = True
     """Keep in audit entries the network address that a change came from. It is personal data."""
 

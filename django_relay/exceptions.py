@@ -17,6 +17,7 @@ is an :class:`~django_relay.transport.base.Outcome`, a value, and is never raise
     │   ├── InvalidPayload              not_serialisable, too_large, too_deep, schema_mismatch
     │   ├── InvalidEvent                bad_tenant_id, bad_key, bad_attributes, bad_event_id, …
     │   ├── InvalidCursor               bad_cursor, bad_limit
+    │   ├── InvalidBody                 bad_json, too_deep, too_large
     │   ├── InvalidReplay               bad_kind, bad_window, since_required, bad_ids, unknown_endpoint
     │   ├── LimitReached                too_many_endpoints, too_many_replays
     │   └── UnsafeURL                   scheme, malformed_url, malformed_host, address_not_public, …
@@ -27,6 +28,7 @@ is an :class:`~django_relay.transport.base.Outcome`, a value, and is never raise
     ├── DeprecatedEventType             deprecated_event_type
     ├── UnknownApplication              unknown_application
     ├── IdempotencyConflict             idempotency_conflict
+    ├── AlreadyExists                   already_exists
     ├── NotReplayable                   already_replaying, discarded, endpoint_deleted, …
     ├── WrongState                      not_pending, in_flight, not_in_progress, endpoint_disabled
     ├── SendingDisabled                 sending_disabled
@@ -119,6 +121,12 @@ class InvalidCursor(InvalidInput):
     code = "bad_cursor"
 
 
+class InvalidBody(InvalidInput):
+    """The body must be JSON in UTF-8."""
+
+    code = "bad_json"
+
+
 class InvalidReplay(InvalidInput):
     """An argument of replays.start() cannot be used."""
 
@@ -138,9 +146,16 @@ class UnsafeURL(InvalidInput):
 
 
 class NotAllowed(RelayError):
-    """The caller may not do this."""
+    """The caller may not do this.
+
+    ``scope`` is the one it lacks, where a single one is wanted.
+    """
 
     code = "scope_missing"
+
+    def __init__(self, message: str = "", *, code: str = "", scope: str = "") -> None:
+        super().__init__(message, code=code)
+        self.scope = scope
 
 
 class UnusableLink(RelayError):
@@ -185,6 +200,12 @@ class IdempotencyConflict(RelayError):
     """The idempotency key or event id was already used for something else."""
 
     code = "idempotency_conflict"
+
+
+class AlreadyExists(RelayError):
+    """There is one of that name already."""
+
+    code = "already_exists"
 
 
 class NotReplayable(RelayError):

@@ -4,6 +4,7 @@ They are fit for a developer's machine only: ``manage.py check --deploy`` names 
 """
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -55,6 +56,21 @@ INSTALLED_APPS = [
     "django_relay",
     "example_project.shop",
 ]
+# The API's description, if it is installed: pip install "django-relay[openapi]" drf-spectacular-sidecar.
+INSTALLED_APPS += [name for name in ("drf_spectacular", "drf_spectacular_sidecar") if find_spec(name)]
+if "drf_spectacular" in INSTALLED_APPS:
+    REST_FRAMEWORK = {"DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema"}  # of its own pages
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Webhooks",
+    "DESCRIPTION": "Send webhooks, and manage the endpoints that receive them.",
+    "VERSION": "1",
+    "OAS_VERSION": "3.1.0",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "POSTPROCESSING_HOOKS": [],  # enums stay where they are used
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "REDOC_DIST": "SIDECAR",
+}
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",

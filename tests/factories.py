@@ -16,6 +16,7 @@ from django_relay.models import (
     Event,
     EventType,
     PortalSession,
+    Replay,
 )
 from django_relay.models.lease import Lease, ReadyEndpoint, Settled
 from django_relay.rules import envelopes, retries
@@ -155,6 +156,12 @@ def make_portal_session(person=ALICE, *, now=None, **values):
     now = now or timezone.now()
     _session, token = make_link(person, now=now, **values)
     return PortalSession.objects.exchange(token, now=now)
+
+
+def make_replay(person=ALICE, *, kind="failed", **values):
+    """Make a replay as it is stored, without what it does."""
+    application = Application.objects.get(slug="default")
+    return Replay.objects.create(application=application, tenant_id=person.tenant_id, kind=kind, **values)
 
 
 def unknown_id(prefix):

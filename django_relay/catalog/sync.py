@@ -6,6 +6,7 @@ from typing import Any
 from django.apps import AppConfig
 from django.db import connections, router, transaction
 
+from django_relay import exceptions
 from django_relay.catalog import registry
 from django_relay.models import Application, EventType
 from django_relay.models.event_type import DEFINITION_FIELDS
@@ -50,6 +51,22 @@ def register_event_type(definition: registry.WebhookDefinition, *, using: str | 
         if row.deprecated:
             row.deprecated, row.deprecated_at = False, None
             row.save(update_fields=["deprecated", "deprecated_at", "updated_at"])
+    return row
+
+
+def create_event_type(definition: registry.WebhookDefinition, *, using: str | None = None) -> EventType:
+    """Create an event type at run time and return its row; :func:`register_event_type` also takes one there is.
+
+    Raises:
+        AlreadyExists: the application has it, deprecated or not.
+        InvalidEventName, InvalidSchema, InvalidDefinition: the definition cannot be used; nothing is written.
+    """
+    definition.check()
+    using = using or router.db_for_write(EventType)
+    with transaction.atomic(using):
+        row, change = _write(definition, using=using)
+        if change != "created":  # the transaction takes back what was changed
+            raise exceptions.AlreadyExists(f"There is an event type {definition.name} already; change it by PUT.")
     return row
 
 

@@ -11,6 +11,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_variables
 
+from django_relay import exceptions
 from django_relay.fields import PrefixedIdField
 from django_relay.models import audit, validation, writing
 from django_relay.models.application import Application
@@ -208,7 +209,14 @@ def _revoke(key: ApiKey, *, caller: Caller, now: datetime, using: str) -> bool:
     return revoked
 
 
+def _name(value: object) -> str:
+    text = texts.validate_text(value, code="bad_name")
+    if not text.isprintable():  # it stands in lists and on terminals
+        raise exceptions.InvalidInput("A key's name is one line of printable characters.", code="bad_name")
+    return text
+
+
 _RULES: validation.Rules = {
     "tenant_id": partial(texts.validate_text, code="bad_tenant_id"),
-    "name": partial(texts.validate_text, code="bad_name"),
+    "name": _name,
 }

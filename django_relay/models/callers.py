@@ -33,18 +33,16 @@ def of_user(request: HttpRequest, *, address: str = "") -> Caller | None:
 
     Raises:
         RelayConfigurationError: the resolver cannot be loaded, or returned something else than a tenant id, a
-            :class:`~django_relay.rules.access.Member` or ``None``.
-        InvalidInput: ``bad_capability``, the member has one that does not exist.
+            :class:`~django_relay.rules.access.Member` with capabilities that there are, or ``None``.
     """
     member = _resolve(request)
     if member is None:
         return None
     user = getattr(request, "user", None)
     known = user is not None and user.is_authenticated
-    capabilities = access.validate_capabilities(member.capabilities)
     return Caller(
         actor=f"user:{user.pk}" if known and user is not None else "user:unknown",
-        scopes=access.granted(capabilities, access.GRANTED_BY_CAPABILITY),
+        scopes=access.granted(member.capabilities, access.GRANTED_BY_CAPABILITY),
         application=member.application,
         tenant_id=member.tenant_id,
         address=address,

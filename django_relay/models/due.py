@@ -15,9 +15,12 @@ from django.db import connections, models
 
 from django_relay import ids
 from django_relay.models import postgres
+from django_relay.models.application import Application
 from django_relay.models.delivery import Delivery
 from django_relay.models.endpoint import Endpoint
+from django_relay.models.erasure import Erasure
 from django_relay.models.event import Event
+from django_relay.models.replay import Replay
 from django_relay.rules import pacing
 
 SCANNED = 1_000
@@ -95,6 +98,22 @@ class Due(Protocol):
 
 
 Look = tuple[list[Waiting], str | None]
+
+
+def has_work(*, now: datetime, using: str) -> bool:
+    """Return whether workers may have something to do: one cheap query, so that an idle one costs next to nothing.
+
+    What is held for a disabled endpoint counts too: the claim will tell.
+    """
+    kinds: list[models.QuerySet[Any]] = [
+        Event.objects.using(using).pending(),
+        Delivery.objects.using(using).due(now).of_anybody(),
+        Replay.objects.using(using).in_progress(),
+        Erasure.objects.using(using).in_progress(),
+    ]
+    any_of_them = models.Q(*[models.Exists(rows) for rows in kinds], _connector=models.Q.OR)
+    found = models.ExpressionWrapper(any_of_them, output_field=models.BooleanField())
+    return any(Application.objects.using(using).values_list(found, flat=True)[:1])
 
 
 def of(using: str) -> Due:

@@ -40,6 +40,18 @@ class Choices(TypedDict, total=False):
     metadata: Mapping[str, Any]
 
 
+class Changes(Choices, total=False):
+    """What may be changed of an endpoint."""
+
+    url: str
+    event_types: Sequence[str]
+
+
+CHANGEABLE = frozenset({*Choices.__annotations__, "url", "event_types"})
+"""The names of :class:`Changes`."""
+_JSON_FIELDS = {"event_types", "filters", "retry_schedule", "metadata"}
+
+
 def parse_url(url: object) -> addresses.Target:
     """Return the parsed URL under the project's policy.
 
@@ -101,8 +113,7 @@ class EndpointQuerySet(models.QuerySet["Endpoint"]):
         endpoint = self.model(application=owner, tenant_id=tenant_id, url=url, event_types=event_types, **choices)
         # What must be unique or hold in a row is the database's to say, of the database that is written to.
         # Django's check of JSON fields lets some values raise; our own rules are the stricter ones.
-        json_fields = {"event_types", "filters", "retry_schedule", "metadata"}
-        endpoint.full_clean(json_fields, validate_unique=False, validate_constraints=False)
+        endpoint.full_clean(_JSON_FIELDS, validate_unique=False, validate_constraints=False)
         try:
             secret = signing.validate_secret(secret) if secret else signing.generate_secret()
         except exceptions.InvalidSecret as error:
@@ -244,6 +255,25 @@ class Endpoint(models.Model):
         """
         validation.apply(self, _RULES)
 
+    def change(self, **choices: Unpack[Changes]) -> None:
+        """Give a stored endpoint other choices, checked; those left out stay as they are in the database.
+
+        Raises:
+            ValidationError: a field is wrong; by field, with a stable code. Nothing is changed.
+            TypeError: there is no such choice.
+        """
+        if not choices.keys() <= CHANGEABLE:
+            raise TypeError(f"change() takes {', '.join(sorted(CHANGEABLE))}; got {', '.join(choices)}.")
+        for name, value in choices.items():
+            setattr(self, name, value)
+        unchecked = {field.name for field in self._meta.concrete_fields if field.name not in choices}
+        self.full_clean(unchecked | _JSON_FIELDS, validate_unique=False, validate_constraints=False)
+        self.save(update_fields=[*choices, "updated_at"])
+
+    def told(self) -> dict[str, Any]:
+        """Return what an audit entry tells of it: of headers that they changed, and no value."""
+        return {name: getattr(self, name) for name in sorted(CHANGEABLE)}
+
     # Transitions
 
     def disable(self, reason: str = Reason.STAFF, *, at: datetime | None = None) -> bool:
@@ -262,11 +292,16 @@ class Endpoint(models.Model):
         """Return the values of the fields that change when an endpoint is disabled."""
         return {"enabled": False, "disabled_reason": cls.Reason(reason), "disabled_at": at, "updated_at": at}
 
-    def enable(self) -> bool:
+    def enable(self, *, as_tenant: bool = False) -> bool:
         """Deliver to this endpoint again; what was held becomes due. Returns whether anything changed.
 
         Its health starts anew: how long and how often it failed before counts no more.
+
+        Raises:
+            WrongState: ``disabled_by_staff``: what staff stopped its tenant cannot start again (``as_tenant``).
         """
+        if as_tenant and not self.enabled and self.disabled_reason == self.Reason.STAFF:
+            raise exceptions.WrongState("Staff disabled the endpoint; ask them.", code="disabled_by_staff")
         opened = {"enabled": True, "disabled_reason": "", "disabled_at": None, "failing_since": None}
         return self._change(
             {"enabled": False, "deleted_at": None}, {**opened, "updated_at": timezone.now()}, fact="endpoint.enabled"

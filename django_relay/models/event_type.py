@@ -1,5 +1,7 @@
 """Event types as stored: what code declared or a program registered, and whether it still takes events."""
 
+from typing import Any
+
 from django.core.exceptions import ValidationError
 from django.db import models
 from django.utils import timezone
@@ -55,6 +57,10 @@ class EventType(models.Model):
             event_names.validate_own_name(self.name)
         except exceptions.InvalidEventName as error:
             raise ValidationError({"name": ValidationError(str(error), code=error.code)}) from error
+
+    def told(self) -> dict[str, Any]:
+        """Return what an audit entry tells of it."""
+        return {name: getattr(self, name) for name in ("name", *DEFINITION_FIELDS, "deprecated")}
 
     def deprecate(self, *, replaced_by: str = "") -> None:
         """Refuse new events of this type from now on; deliveries under way go on."""

@@ -132,7 +132,7 @@ def attempts(owner: Owner, filters: Filters = NO_FILTERS, *, wanted: paging.Want
 
 
 def events(owner: Owner, filters: Filters = NO_FILTERS, *, wanted: paging.Wanted, using: str) -> paging.Page[Event]:
-    """Return a page of events, in the order in which they were emitted.
+    """Return a page of events (without payload), in the order in which they were emitted.
 
     Raises:
         InvalidCursor: the cursor is another list's.
@@ -145,7 +145,7 @@ def events(owner: Owner, filters: Filters = NO_FILTERS, *, wanted: paging.Wanted
         wanted_rows &= models.Q(event_type=filters.event_type)
     if filters.state:
         wanted_rows &= models.Q(status=filters.state)
-    rows = Event.objects.using(using).filter(wanted_rows)
+    rows = Event.objects.using(using).filter(wanted_rows).defer("payload")
     exact = arms != _EVERYBODY and not (filters.event_type or filters.state)
     return _page(rows, arms, ("created_at", "id"), owner, filters, wanted, exact=exact)
 
@@ -242,7 +242,7 @@ def _page(
     limit = paging.validate_limit(wanted.limit)
     of = {"list": rows.model._meta.model_name, "owner": owner, "filters": asdict(filters)}
     bounds = _bounds(rows.model, order, filters)
-    if wanted.cursor:
+    if wanted.cursor is not None:
         key = _key(rows.model, order, paging.unseal(wanted.cursor, of=of))
         bounds = bounds._replace(last=key if bounds.last is None else min(key, list(bounds.last)))
     window = limit + 1 if exact else paging.LOOKS * limit

@@ -107,7 +107,7 @@ class PortalSessionQuerySet(models.QuerySet["PortalSession"]):
             audit.record("portal_session.created", session, caller=caller, after=session.told(), at=now, using=using)
         return session, token
 
-    @sensitive_variables("token")
+    @sensitive_variables("token", "session_token")
     def exchange(self, token: object, *, now: datetime, address: str = "") -> "tuple[PortalSession, str]":
         """Use a link: return its session with the session's own token, which is stored nowhere.
 
@@ -122,7 +122,7 @@ class PortalSessionQuerySet(models.QuerySet["PortalSession"]):
         if session is None:
             raise exceptions.UnusableLink("This link is not known: ask for a new one.", code="link_unknown")
         session_token = tokens.generate(tokens.PORTAL_SESSION, session.pk.removeprefix("psess_"))
-        if _open(session, session_token, now=now, address=address, using=using):
+        if _open(session, tokens.digest(session_token), now=now, address=address, using=using):
             return session, session_token
         code, problem = session.why_unusable(now)
         raise exceptions.UnusableLink(problem, code=code, return_url=session.return_url)
@@ -264,12 +264,12 @@ class PortalSession(models.Model):
 
 
 @writing.in_transaction
-def _open(session: PortalSession, session_token: str, *, now: datetime, address: str, using: str) -> bool:
+def _open(session: PortalSession, session_hash: str, *, now: datetime, address: str, using: str) -> bool:
     """Use the session's link if nobody has; the guard stands in the UPDATE itself, so that one caller wins."""
     usable = PortalSession.objects.using(using).filter(
         pk=session.pk, used_at__isnull=True, revoked_at__isnull=True, link_expires_at__gt=now
     )
-    values = {"session_hash": tokens.digest(session_token), "used_at": now, "seen_at": now, "updated_at": now}
+    values = {"session_hash": session_hash, "used_at": now, "seen_at": now, "updated_at": now}
     opened = bool(usable.update(**values))
     session.refresh_from_db(using=using, fields=[*values, "revoked_at"])
     if opened:

@@ -166,10 +166,16 @@ def totals_by_tenant(
     return _by(hours, "endpoint__tenant_id", tenant_ids, wanted)
 
 
+def count(rows: "models.QuerySet[Any]") -> Capped:
+    """Count rows up to :data:`COUNTED`."""
+    found = rows.order_by()[: COUNTED + 1].count()
+    return Capped(min(found, COUNTED), found > COUNTED)
+
+
 def pending(endpoint_ids: Collection[str] | None = None, *, using: str) -> Capped:
     """Count deliveries that are not settled: of some endpoints, or of all."""
     rows = Delivery.objects.using(using).pending()
-    return _count(rows.of_anybody() if endpoint_ids is None else rows.filter(endpoint_id__in=endpoint_ids))
+    return count(rows.of_anybody() if endpoint_ids is None else rows.filter(endpoint_id__in=endpoint_ids))
 
 
 def held(endpoint_ids: Collection[str] | None = None, *, using: str) -> Capped:
@@ -183,7 +189,7 @@ def held(endpoint_ids: Collection[str] | None = None, *, using: str) -> Capped:
 def in_dlq(endpoint_ids: Collection[str] | None = None, *, using: str) -> Capped:
     """Count open DLQ entries: of some endpoints, or of all."""
     rows = DLQEntry.objects.using(using).open()
-    return _count(rows if endpoint_ids is None else rows.filter(endpoint_id__in=endpoint_ids))
+    return count(rows if endpoint_ids is None else rows.filter(endpoint_id__in=endpoint_ids))
 
 
 def oldest_due(*, now: datetime, using: str) -> datetime | None:
@@ -200,11 +206,6 @@ def oldest_due(*, now: datetime, using: str) -> datetime | None:
 def _endpoints(owner: Owner, using: str) -> "models.QuerySet[Endpoint]":
     rows = Endpoint.objects.using(using).filter(application_id=owner.application_id)
     return rows if owner.tenant_id is None else rows.filter(tenant_id=owner.tenant_id)
-
-
-def _count(rows: "models.QuerySet[Any]") -> Capped:
-    found = rows.order_by()[: COUNTED + 1].count()
-    return Capped(min(found, COUNTED), found > COUNTED)
 
 
 def _beginning(moment: datetime, per: str) -> datetime:

@@ -15,13 +15,36 @@ Pending events are fanned out by themselves, and test events are nobody's but th
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypedDict
 
 from django.db import models
+from django.utils import timezone
 
-from django_relay.models import Delivery, DLQEntry, Endpoint, Event, Replay
+from django_relay import exceptions, ids
+from django_relay.models import Application, Delivery, DLQEntry, Endpoint, Event, Replay
 from django_relay.models.delivery import FIRST
-from django_relay.rules import event_names, filters, subscribing
+from django_relay.rules import event_names, filters, subscribing, texts
+
+MAX_IDS = 1_000
+"""The most ids that one replay can be asked for."""
+_BULK = (Replay.Kind.FAILED, Replay.Kind.MISSING, Replay.Kind.ALL, Replay.Kind.DISCARD)
+_OF_EVENTS = (Replay.Kind.MISSING, Replay.Kind.ALL)
+
+
+class Wanted(TypedDict, total=False):
+    """The filter of a bulk replay."""
+
+    since: datetime | None
+    """The window's beginning (aware): when the delivery was given up; for ``missing`` and ``all``, which need it, when
+    the event was emitted."""
+    until: datetime | None
+    """The window's end, exclusive; default, and at most, now."""
+    event_types: Sequence[str] | None
+    """Patterns such as ``invoice.*``; default all."""
+    endpoint_ids: Sequence[str] | None
+    """Endpoints of the tenant; default all that are not deleted. What is for a disabled one is held."""
+    entry_ids: Sequence[str] | None
+    """DLQ entries, for ``failed`` and ``discard``; those that are not open are left out."""
 
 
 class Found(NamedTuple):
@@ -50,13 +73,90 @@ class Matches(Protocol):
         """Lock what still matches of these candidates until the transaction ends, and return it."""
 
 
-def endpoints(replay: Replay, *, using: str) -> models.QuerySet[Endpoint]:
-    """Return the endpoints that a replay is for, enabled or not; deleted ones are none."""
+def asked(
+    kind: str,
+    tenant_id: str,
+    application: str,
+    *,
+    now: datetime,
+    using: str,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    event_types: Sequence[str] | None = None,
+    endpoint_ids: Sequence[str] | None = None,
+    entry_ids: Sequence[str] | None = None,
+) -> Replay:
+    """Return the replay that is asked for, checked and not stored; raises what ``replays.start`` says."""
+    if kind not in _BULK:
+        raise exceptions.InvalidReplay(f"kind must be one of {', '.join(_BULK)}.", code="bad_kind")
+    owner = Application.objects.using(using).filter(slug=application).first()
+    if owner is None:
+        raise exceptions.UnknownApplication(f"There is no application {application!r}.")
+    texts.validate_text(tenant_id, code="bad_tenant_id")
+    wanted: dict[str, Any] = _asked_window(kind, since, until, now)
+    if event_types is not None:
+        wanted["event_types"] = event_names.validate_patterns(event_types)
+    if entry_ids is not None:
+        if kind in _OF_EVENTS:
+            raise exceptions.InvalidReplay("entry_ids are for failed and discard.", code="bad_ids")
+        wanted["ids"] = valid_ids(entry_ids, "dlq_")
+    replay = Replay(application=owner, tenant_id=tenant_id, kind=kind, filter=wanted, created_at=now, updated_at=now)
+    if endpoint_ids is not None:
+        wanted["endpoint_ids"] = valid_ids(endpoint_ids, "ep_")
+        named_endpoints(replay, using=using)
+        replay.endpoint_id = wanted["endpoint_ids"][0] if len(wanted["endpoint_ids"]) == 1 else None
+    return replay
+
+
+def _asked_window(kind: str, since: datetime | None, until: datetime | None, now: datetime) -> dict[str, str]:
+    for name, moment in (("since", since), ("until", until)):
+        if moment is not None and timezone.is_naive(moment):
+            raise exceptions.InvalidReplay(f"{name} must be an aware datetime.", code="bad_window")
+    if since is None and kind in _OF_EVENTS:
+        raise exceptions.InvalidReplay("Say from when on, by since.", code="since_required")
+    until = now if until is None else min(until, now)
+    if since is not None and since >= until:
+        raise exceptions.InvalidReplay("since must be before until, and in the past.", code="bad_window")
+    window = {"until": until.isoformat()}
+    return window if since is None else {"since": since.isoformat(), **window}
+
+
+def valid_ids(given: Sequence[str], prefix: str) -> list[str]:
+    """Return ids without repeats.
+
+    Raises:
+        InvalidReplay: ``bad_ids``, there is none, there are more than :data:`MAX_IDS`, or they are no such ids.
+    """
+    if isinstance(given, str) or not 1 <= len(given) <= MAX_IDS:
+        raise exceptions.InvalidReplay(f"Give a list of 1 to {MAX_IDS} ids.", code="bad_ids")
+    for value in given:
+        try:
+            ids.to_uuid(value, prefix=prefix)
+        except (ValueError, TypeError, AttributeError) as error:
+            raise exceptions.InvalidReplay(f"{prefix}… ids are wanted.", code="bad_ids") from error
+    return list(dict.fromkeys(given))
+
+
+def named_endpoints(replay: Replay, *, using: str) -> list[Endpoint]:
+    """Return the endpoints that a replay is for, enabled or not; deleted ones are none.
+
+    Raises:
+        InvalidReplay: ``unknown_endpoint``, one that is named is not there.
+    """
     rows = Endpoint.objects.using(using).filter(
         application_id=replay.application_id, tenant_id=replay.tenant_id, deleted_at__isnull=True
     )
-    chosen = replay.filter.get("endpoint_ids")
-    return rows if chosen is None else rows.filter(pk__in=chosen)
+    named = replay.filter.get("endpoint_ids")
+    found = list((rows if named is None else rows.filter(pk__in=named)).order_by("pk"))
+    if named is not None and len(found) < len(named):
+        missing = ", ".join(sorted(set(named) - {endpoint.pk for endpoint in found}))
+        raise exceptions.InvalidReplay(f"The tenant has no endpoint {missing}.", code="unknown_endpoint")
+    return found
+
+
+def count(replay: Replay, *, using: str) -> int:
+    """Return how much a replay matches, exactly."""
+    return sum(of(replay, endpoint, using=using).count() for endpoint in named_endpoints(replay, using=using))
 
 
 def of(replay: Replay, endpoint: Endpoint, *, using: str) -> Matches:
@@ -89,8 +189,8 @@ class Entries:
     def page(self, after: str, limit: int) -> tuple[list[str], str]:
         """See :class:`Matches`."""
         rows = self.rows.filter(pk__gt=after) if after else self.rows
-        found = list(rows.values_list("pk", flat=True)[:limit])
-        return found, found[-1] if len(found) == limit else ""
+        found = list(rows.values_list("pk", flat=True)[: limit + 1])
+        return found[:limit], found[limit - 1] if len(found) > limit else ""
 
     def take(self, candidates: Sequence[str]) -> list[Found]:
         """See :class:`Matches`."""
@@ -132,9 +232,12 @@ class Events:
             at = datetime.fromisoformat(moment)
             behind = models.Q(created_at__gt=at) | models.Q(created_at=at, pk__gt=key)
             rows = rows.filter(behind, created_at__gte=at)
-        found = list(rows.values_list("pk", "created_at")[:limit])
-        place = f"{found[-1][1].isoformat()}|{found[-1][0]}" if len(found) == limit else ""
-        return [key for key, _at in found], place
+        found = list(rows.values_list("pk", "created_at")[: limit + 1])
+        place = ""
+        if len(found) > limit:
+            key, at = found[limit - 1]
+            place = f"{at.isoformat()}|{key}"
+        return [key for key, _at in found[:limit]], place
 
     def take(self, candidates: Sequence[str]) -> list[Found]:
         """See :class:`Matches`."""

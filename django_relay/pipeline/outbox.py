@@ -10,9 +10,9 @@ import json
 import logging
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from asgiref.sync import sync_to_async
 from django.db import models, router, transaction
@@ -90,6 +90,29 @@ def emit(
         using=using,
     )
     return store([event], using=using)[0]
+
+
+class Sent(NamedTuple):
+    """What became of a request to store an event."""
+
+    event: Event
+    is_new: bool
+    """Whether this request stored it, and not one before."""
+
+
+def send(events: Sequence[Mapping[str, Any]], *, using: str) -> list[Sent]:
+    """Store events as :func:`emit_many` does, for those who must be told what became of each.
+
+    Raises:
+        SendingDisabled: the kill switch is off.
+        RelayError: what :func:`emit` raises; then none of them is stored.
+    """
+    if not is_enabled():
+        raise exceptions.SendingDisabled
+    rows = [build(**_checked(event), using=using) for event in events]
+    with transaction.atomic(using):
+        stored = store(rows, using=using)
+    return [Sent(found, found is row) for row, found in zip(rows, stored, strict=True)]
 
 
 def emit_many(events: Iterable[Mapping[str, Any]], *, using: str | None = None) -> list[Event | None]:

@@ -13,27 +13,22 @@ import logging
 import random
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Unpack
 
 from django.db import InterfaceError, OperationalError, connections, models, router, transaction
 from django.utils import timezone
 
-from django_relay import conf, exceptions, ids
-from django_relay.models import Application, Delivery, DLQEntry, Endpoint, Event, Replay, TenantLock, writing
+from django_relay import conf, exceptions
+from django_relay.models import Delivery, DLQEntry, Endpoint, Event, Replay, TenantLock, writing
 from django_relay.models.clock import DatabaseClock
 from django_relay.pipeline import matching, wakeup
-from django_relay.rules import event_names, texts
 
 logger = logging.getLogger(__name__)
 
 CHUNK = 500
 """The most matches of one transaction."""
-MAX_IDS = 1_000
-"""The most ids that one replay can be asked for."""
 _LOOKED_AT = 5
 """How many replays one turn looks at, chosen at random, until one has something to do."""
-_BULK = (Replay.Kind.FAILED, Replay.Kind.MISSING, Replay.Kind.ALL, Replay.Kind.DISCARD)
-_OF_EVENTS = (Replay.Kind.MISSING, Replay.Kind.ALL)
 
 
 def start(
@@ -41,13 +36,9 @@ def start(
     *,
     tenant_id: str,
     application: str = "default",
-    since: datetime | None = None,
-    until: datetime | None = None,
-    event_types: Sequence[str] | None = None,
-    endpoint_ids: Sequence[str] | None = None,
-    entry_ids: Sequence[str] | None = None,
     actor: str = "",
     using: str | None = None,
+    **wanted: Unpack[matching.Wanted],
 ) -> Replay:
     """Have everything sent again that matches, and return the replay; the workers do it.
 
@@ -57,27 +48,21 @@ def start(
             ``discard`` sends nothing, and discards what stands open in the DLQ.
         tenant_id: whose.
         application: the slug of the application.
-        since: the window's beginning (aware); when the delivery was given up, or for ``missing`` and ``all``, which
-            need it, when the event was emitted.
-        until: the window's end, exclusive; default, and at most, now.
-        event_types: patterns such as ``invoice.*``; default all.
-        endpoint_ids: endpoints of the tenant; default all that are not deleted. Disabled ones are sent to when they
-            are enabled again.
-        entry_ids: DLQ entries, for ``failed`` and ``discard``; those that are not open are left out.
         actor: who asked for it; kept in ``requested_by``, and logged.
         using: the database alias.
+        wanted: :class:`matching.Wanted`: ``since``, ``until``, ``event_types``, ``endpoint_ids``, ``entry_ids``.
 
     Raises:
         InvalidReplay: ``bad_kind``, ``bad_window``, ``since_required``, ``bad_ids``, ``unknown_endpoint``.
         InvalidPattern: of ``event_types``.
+        InvalidInput: ``bad_tenant_id``.
         UnknownApplication: no application has that slug.
         LimitReached: ``too_many_replays``, the tenant has ``MAX_REPLAYS_PER_TENANT`` in progress.
     """
     using = using or router.db_for_write(Replay)
-    now = DatabaseClock(using)()
-    replay = _build(kind, tenant_id, application, since, until, event_types, endpoint_ids, entry_ids, now, using)
+    replay = matching.asked(kind, tenant_id, application, now=DatabaseClock(using)(), using=using, **wanted)
     replay.requested_by = actor[:255]
-    replay.total_count = _count(replay, using)
+    replay.total_count = matching.count(replay, using=using)
     return _start(replay, using=using)
 
 
@@ -86,21 +71,16 @@ def count(
     *,
     tenant_id: str,
     application: str = "default",
-    since: datetime | None = None,
-    until: datetime | None = None,
-    event_types: Sequence[str] | None = None,
-    endpoint_ids: Sequence[str] | None = None,
-    entry_ids: Sequence[str] | None = None,
     using: str | None = None,
+    **wanted: Unpack[matching.Wanted],
 ) -> int:
     """Return how many deliveries :func:`start` would make now (or entries discard), exactly, and do nothing.
 
     Takes and raises what :func:`start` does, but for the limit.
     """
     using = using or router.db_for_write(Replay)
-    now = DatabaseClock(using)()
-    asked = _build(kind, tenant_id, application, since, until, event_types, endpoint_ids, entry_ids, now, using)
-    return _count(asked, using)
+    replay = matching.asked(kind, tenant_id, application, now=DatabaseClock(using)(), using=using, **wanted)
+    return matching.count(replay, using=using)
 
 
 def cancel(replay: Replay, *, actor: str = "") -> Replay:
@@ -161,81 +141,6 @@ def advance(*, now: datetime, using: str) -> int:
     return 0
 
 
-# What is asked for
-
-
-def _build(
-    kind: str,
-    tenant_id: str,
-    application: str,
-    since: datetime | None,
-    until: datetime | None,
-    event_types: Sequence[str] | None,
-    endpoint_ids: Sequence[str] | None,
-    entry_ids: Sequence[str] | None,
-    now: datetime,
-    using: str,
-) -> Replay:
-    """Return the replay that is asked for, checked and not stored."""
-    if kind not in _BULK:
-        raise exceptions.InvalidReplay(f"kind must be one of {', '.join(_BULK)}.", code="bad_kind")
-    owner = Application.objects.using(using).filter(slug=application).first()
-    if owner is None:
-        raise exceptions.UnknownApplication(f"There is no application {application!r}.")
-    texts.validate_text(tenant_id, code="bad_tenant_id")
-    wanted: dict[str, Any] = _window(kind, since, until, now)
-    if event_types is not None:
-        wanted["event_types"] = event_names.validate_patterns(event_types)
-    if entry_ids is not None:
-        if kind in _OF_EVENTS:
-            raise exceptions.InvalidReplay("Ids are those of DLQ entries: for failed and discard.", code="bad_ids")
-        wanted["ids"] = _ids(entry_ids, "dlq_")
-    replay = Replay(application=owner, tenant_id=tenant_id, kind=kind, filter=wanted, created_at=now, updated_at=now)
-    if endpoint_ids is not None:
-        wanted["endpoint_ids"] = _ids(endpoint_ids, "ep_")
-        _endpoints(replay, using)
-        replay.endpoint_id = wanted["endpoint_ids"][0] if len(wanted["endpoint_ids"]) == 1 else None
-    return replay
-
-
-def _window(kind: str, since: datetime | None, until: datetime | None, now: datetime) -> dict[str, str]:
-    for name, moment in (("since", since), ("until", until)):
-        if moment is not None and timezone.is_naive(moment):
-            raise exceptions.InvalidReplay(f"{name} must be an aware datetime.", code="bad_window")
-    if since is None and kind in _OF_EVENTS:
-        raise exceptions.InvalidReplay("Say from when on, by since.", code="since_required")
-    until = now if until is None else min(until, now)
-    if since is not None and since >= until:
-        raise exceptions.InvalidReplay("since must be before until, and in the past.", code="bad_window")
-    window = {"until": until.isoformat()}
-    return window if since is None else {"since": since.isoformat(), **window}
-
-
-def _ids(given: Sequence[str], prefix: str) -> list[str]:
-    if isinstance(given, str) or not 1 <= len(given) <= MAX_IDS:
-        raise exceptions.InvalidReplay(f"Give a list of 1 to {MAX_IDS} ids.", code="bad_ids")
-    for value in given:
-        try:
-            ids.to_uuid(value, prefix=prefix)
-        except (ValueError, TypeError, AttributeError) as error:
-            raise exceptions.InvalidReplay(f"{prefix}… ids are wanted.", code="bad_ids") from error
-    return list(dict.fromkeys(given))
-
-
-def _endpoints(replay: Replay, using: str) -> list[Endpoint]:
-    """Return the endpoints that a replay is for; one that is named must be there."""
-    found = list(matching.endpoints(replay, using=using).order_by("pk"))
-    named = replay.filter.get("endpoint_ids")
-    if named is not None and len(found) < len(named):
-        missing = ", ".join(sorted(set(named) - {endpoint.pk for endpoint in found}))
-        raise exceptions.InvalidReplay(f"The tenant has no endpoint {missing}.", code="unknown_endpoint")
-    return found
-
-
-def _count(replay: Replay, using: str) -> int:
-    return sum(matching.of(replay, endpoint, using=using).count() for endpoint in _endpoints(replay, using))
-
-
 @writing.in_transaction
 def _start(replay: Replay, *, using: str) -> Replay:
     TenantLock.objects.using(using).take(replay.application_id, replay.tenant_id)
@@ -245,7 +150,7 @@ def _start(replay: Replay, *, using: str) -> Replay:
         raise exceptions.LimitReached(
             f"{most} replays are in progress, and no more may be; wait for one, or cancel it.", code="too_many_replays"
         )
-    replay.cursor = [[endpoint.pk, ""] for endpoint in _endpoints(replay, using)]
+    replay.cursor = [[endpoint.pk, ""] for endpoint in matching.named_endpoints(replay, using=using)]
     replay.save(using=using, force_insert=True)
     transaction.on_commit(functools.partial(wakeup.wake, using), using=using, robust=True)
     _log_after_commit("replay.started", replay, using, actor=replay.requested_by)
@@ -267,8 +172,8 @@ def _again(event_id: str, endpoint_ids: Sequence[str] | None, actor: str, *, now
         created_at=now, updated_at=now, started_at=now, completed_at=now,
     )  # fmt: skip
     if endpoint_ids is not None:
-        replay.filter["endpoint_ids"] = _ids(endpoint_ids, "ep_")
-    chosen = _endpoints(replay, using)
+        replay.filter["endpoint_ids"] = matching.valid_ids(endpoint_ids, "ep_")
+    chosen = matching.named_endpoints(replay, using=using)
     if endpoint_ids is None:
         chosen = [endpoint for endpoint in chosen if endpoint.enabled and matching.wants(endpoint, event)]
     if not chosen:

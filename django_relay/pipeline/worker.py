@@ -3,9 +3,7 @@
 One thread owns the database, the transport does the waiting.
 """
 
-import functools
 import logging
-import operator
 import threading
 import time
 from collections import deque
@@ -15,10 +13,9 @@ from datetime import datetime
 from typing import Self
 
 from django.db import DatabaseError, InterfaceError, OperationalError, connections
-from django.db.models import BooleanField, Exists, ExpressionWrapper, Q
 
 from django_relay import conf
-from django_relay.models import Application, Delivery, Erasure, Event, Replay
+from django_relay.models import due
 from django_relay.models.clock import DatabaseClock
 from django_relay.models.lease import Lease, Settled
 from django_relay.pipeline import (
@@ -33,7 +30,7 @@ from django_relay.pipeline import (
     rhythm,
     settlement,
     upkeep,
-)
+)  # fmt: skip
 from django_relay.rules import pacing
 from django_relay.transport import selection
 from django_relay.transport.base import Outcome, Transport
@@ -48,7 +45,7 @@ _SILENCE_SECONDS = 0.002
 """How long the gathering waits for one more."""
 _SETTLED_AT_ONCE = 512
 _ADVANCE_SECONDS = 0.05
-"""How long a replay or erasure that cannot go on, or that there may be, is let be."""
+"""How long nobody asks again for replays and erasures when none could go on."""
 _DATABASE_PAUSE_SECONDS = 1.0
 _DATABASE_FAILED = (OperationalError, InterfaceError)
 """It is down, or says "not now": what was asked of it is asked again."""
@@ -157,6 +154,7 @@ class Worker:
     def run_once(self, *, wait_seconds: float = 0.0) -> Turn:
         """Do one turn: fan out, lease and submit what is due, wait for outcomes, settle those there are."""
         turn = Turn()
+        self._advance_at = float("-inf")
         self._look(turn)
         self._receive(turn, wait_seconds)
         return turn
@@ -165,8 +163,8 @@ class Worker:
         """Do one turn in the rhythm of the work: look when it is time to, and wait for outcomes until it is again."""
         turn, looks = Turn(), self._rhythm.is_due()
         if looks:
-            if not self._rhythm.is_idle or self._has_work():
-                self._look(turn, advances=time.monotonic() >= self._advance_at)
+            if not self._rhythm.is_idle or due.has_work(now=self.clock(), using=self.using):
+                self._look(turn)
             self._rhythm.looked(max(turn.fanned_out, turn.advanced, turn.leased), soon=turn.goes_on)
         self._receive(turn, self._rhythm.seconds_left)
         if turn:
@@ -178,18 +176,19 @@ class Worker:
         self._rhythm.wake()
         self.transport.wake()
 
-    def _look(self, turn: Turn, *, advances: bool = True) -> None:
+    def _look(self, turn: Turn) -> None:
         """Fan out, go on with what was asked for in bulk, and lease and begin what is due."""
         if not self.stopping.is_set():
             turn.fanned_out = fan_out.expand(
                 conf.settings.FAN_OUT_BATCH, now=self.clock(), using=self.using, subscriptions=self._subscriptions
             )
-            if advances:
-                turn.advanced = self._advance()
+            turn.advanced = self._advance()
             turn.leased, turn.goes_on = self._claim()
 
     def _advance(self) -> int:
-        """Do a chunk of a replay or of an erasure; if there is nothing to do, not every look need find that out."""
+        """Do a chunk of a replay or of an erasure; if none can go on, not every look need find that out."""
+        if time.monotonic() < self._advance_at:
+            return 0
         now = self.clock()
         advanced = replays.advance(now=now, using=self.using) or erasures.advance(now=now, using=self.using)
         self._advance_at = time.monotonic() + (0.0 if advanced else _ADVANCE_SECONDS)
@@ -215,19 +214,6 @@ class Worker:
                 self._settle()
             except (DatabaseError, InterfaceError) as error:
                 self._wait_for_database(error)
-
-    def _has_work(self) -> bool:
-        """Return whether something may be there to do: one cheap query, so that an idle worker costs next to nothing.
-
-        What is held for a disabled endpoint counts too: the claim will tell.
-        """
-        pending = Event.objects.using(self.using).pending()
-        now = self.clock()
-        due = Delivery.objects.using(self.using).due(now).of_anybody()
-        bulk = [model.objects.using(self.using).in_progress() for model in (Replay, Erasure)]
-        conditions = [Q(Exists(rows)) for rows in (pending, due, *bulk)]
-        either = ExpressionWrapper(functools.reduce(operator.or_, conditions), output_field=BooleanField())
-        return any(Application.objects.using(self.using).values_list(either, flat=True)[:1])
 
     def _claim(self) -> tuple[int, bool]:
         ends_at = time.monotonic() + conf.settings.LEASE_SECONDS

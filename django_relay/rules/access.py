@@ -143,6 +143,15 @@ class Member:
     tenant_id: str
     application: str = "default"
     capabilities: Iterable[str] = CAPABILITIES
+    """Of :data:`CAPABILITIES`; ``view`` is always among them."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.tenant_id, str):
+            raise exceptions.RelayConfigurationError("A Member's tenant_id is text; for nobody, return None instead.")
+        try:
+            object.__setattr__(self, "capabilities", tuple(validate_capabilities(self.capabilities)))
+        except exceptions.InvalidInput as error:
+            raise exceptions.RelayConfigurationError(f"A Member's capabilities are wrong: {error}") from error
 
 
 def granted(names: Iterable[str], table: Mapping[str, frozenset[str]]) -> frozenset[str]:

@@ -15,6 +15,11 @@ API_KEY = "rlk_"
 PORTAL_LINK = "rlp_"
 PORTAL_SESSION = "rls_"
 
+PORTAL_COOKIE = "__Host-relay_portal"
+"""The cookie of portal sessions: the prefix binds it to this host alone and to HTTPS (RFC 6265bis)."""
+CSRF_HEADER = "X-Relay-CSRF"
+"""Where scripts put the CSRF token of a portal session."""
+
 _PUBLIC = {API_KEY: r"[0-9a-z]{12}", PORTAL_LINK: r"[0-9a-z]{26}", PORTAL_SESSION: r"[0-9a-z]{26}"}
 _RANDOM = r"[0-9A-Za-z]{43}"
 _RANDOM_LENGTH = 43  # 62 ** 43 > 2 ** 256

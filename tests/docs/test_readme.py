@@ -4,6 +4,7 @@ import http.server
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import sysconfig
@@ -164,6 +165,18 @@ class TestFiveMinutes:
         assert event["data"] == {"number": "2026-0042", "amount": "99.00"}
         for text in rest:
             project.shell(text)
+
+    def test_api_keys_are_made_and_listed_as_written(self, project):
+        project.run(*command("run"))
+        ((_name, text),) = blocks("keys")
+        tenant, operator, listed = (
+            project.run(*shlex.split(line.removeprefix("python "))) for line in text.splitlines()
+        )
+        for token in (tenant, operator):
+            assert re.fullmatch(r"rlk_[0-9a-z]{12}_[0-9A-Za-z]{43}\n", token)
+            assert token.rpartition("_")[0] in listed
+            assert token.strip() not in listed
+        assert "Acme's CI" in listed
 
     def test_tests_work_as_written(self, project):
         ((_name, text),) = blocks("test")

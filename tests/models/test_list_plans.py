@@ -109,7 +109,7 @@ class TestOnPostgres:
                     narrowed = Filters(**{**filters, **({"endpoint_id": one.pk} if "endpoint_id" in filters else {})})
                     first = list_of(owner, narrowed, wanted=Wanted(LIMIT), using=USING)
                     for cursor_text in filter(None, ["-", first.next_cursor]):
-                        wanted = Wanted(LIMIT, "" if cursor_text == "-" else cursor_text)
+                        wanted = Wanted(LIMIT, None if cursor_text == "-" else cursor_text)
                         with statements() as made:
                             found = list_of(owner, narrowed, wanted=wanted, using=USING)
                             list(found.data)

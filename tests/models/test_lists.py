@@ -33,7 +33,7 @@ def page(list_of, wanted=FIRST, *, of=None, **filters):
 
 def walk(list_of, limit, **arguments):
     """Return all rows of a list, read in pages, and the sizes of these."""
-    rows, sizes, cursor = [], [], ""
+    rows, sizes, cursor = [], [], None
     while True:
         found = page(list_of, Wanted(limit, cursor), **arguments)
         rows += found.data
@@ -185,7 +185,7 @@ class TestDLQEntries:
 
 
 class TestCursors:
-    @pytest.mark.parametrize("cursor", ["x", "x" * 2_000, "a:b:c", "é", "\x00", "\ud800"], ids=ascii)
+    @pytest.mark.parametrize("cursor", ["", "x", "x" * 2_000, "a:b:c", "é", "\x00", "\ud800"], ids=ascii)
     def test_that_nobody_made_are_refused(self, cursor):
         with pytest.raises(exceptions.InvalidCursor) as caught:
             page(lists.events, Wanted(1, cursor))

@@ -15,6 +15,7 @@ from django_relay.models import (
     Event,
     PortalSession,
     PublishFailure,
+    Replay,
     SigningSecret,
     WorkerPresence,
 )
@@ -29,6 +30,7 @@ from tests.factories import (
     make_event,
     make_link,
     make_portal_session,
+    make_replay,
 )
 
 pytestmark = pytest.mark.django_db
@@ -292,6 +294,15 @@ class TestAuditEntries:
         assert old != young
 
 
+class TestReplays:
+    def test_those_that_ended_long_ago_go(self):
+        make_replay(state="completed", completed_at=timezone.now() - 91 * DAY)
+        young = make_replay(state="cancelled", completed_at=timezone.now() - 89 * DAY)
+        running = make_replay(state="running", created_at=timezone.now() - 400 * DAY)
+        assert chore("replays") == 1
+        assert set(Replay.objects.all()) == {young, running}
+
+
 class TestTidy:
     def make_all_kinds(self, count):
         """Make ``count`` rows for each chore, and one that must stay beside each kind."""
@@ -309,6 +320,7 @@ class TestTidy:
             make_presence(seen_at=long_ago)
             make_api_key()
             make_link(now=long_ago)  # leaves an audit entry as old
+            make_replay(state="completed", completed_at=long_ago)
             EndpointHour.objects.create(endpoint=make_endpoint(), hour=long_ago)
             make_attempt(make_dlq_entry(failed_at=long_ago).delivery, started_at=long_ago)
         ApiKey.objects.update(expires_at=long_ago)
