@@ -14,9 +14,10 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 
-from django_relay import WebhookDefinition, ids, register_event_type
+from django_relay import ids, register_event_type
 from django_relay.models import Application, Attempt, Delivery, DLQEntry, Endpoint, EndpointHour, Event
 from django_relay.models.endpoint_hour import COUNTS, hour_of
+from example_project.demo import catalog
 
 DAYS = 30
 """How far back the hourly counts go."""
@@ -29,55 +30,6 @@ _ANSWERS = {
     503: "upstream is being deployed, come back later",
     404: '{"message": "no route"}',
 }
-
-
-ORDER_SCHEMA = {
-    "type": "object",
-    "required": ["number", "carrier"],
-    "properties": {
-        "number": {"type": "string", "description": "The order's number, as on its papers."},
-        "carrier": {"enum": ["dhl", "ups", "post"], "description": "Who carries it."},
-        "parcels": {
-            "type": "array",
-            "minItems": 1,
-            "items": {
-                "type": "object",
-                "required": ["tracking"],
-                "properties": {
-                    "tracking": {"type": "string", "maxLength": 40},
-                    "grams": {"type": "integer", "minimum": 1},
-                },
-            },
-        },
-    },
-}
-ORDER = {"number": "B-1042", "carrier": "dhl", "parcels": [{"tracking": "JJD0003", "grams": 740}]}
-
-CATALOG = (
-    WebhookDefinition(
-        "order.confirmed", "A customer's order was confirmed.", group="orders", example={"number": "B-1042"}
-    ),
-    WebhookDefinition(
-        "order.shipped",
-        "All parcels of an order are with the carrier.",
-        group="orders",
-        schema=ORDER_SCHEMA,
-        example=ORDER,
-        version="2",
-        schema_version="2026-10",
-    ),
-    WebhookDefinition("order.cancelled", "An order will not be sent.", group="orders", example={"number": "B-1"}),
-    WebhookDefinition(
-        "customer.created", "Somebody became a customer.", group="customers", example={"name": "Ada Lovelace"}
-    ),
-    WebhookDefinition(
-        "customer.updated",
-        "Name or address of a customer changed.",
-        group="customers",
-        example={"name": "Ada Lovelace", "changed": ["address"]},
-    ),
-)
-"""What the shop came to send at run time, besides what its ``webhooks.py`` declares."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +72,7 @@ def write() -> None:
     dice, now = random.Random(42), timezone.now()  # a made-up past, the same each time
     application = Application.objects.get(slug="default")
     with transaction.atomic():
-        for definition in CATALOG:
+        for definition in catalog.CATALOG:
             register_event_type(definition)
         made = [(kept, _endpoint(kept, now)) for kept in ENDPOINTS]
         for kept, endpoint in made:
