@@ -14,9 +14,10 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 
-from django_relay import ids
+from django_relay import ids, register_event_type
 from django_relay.models import Application, Attempt, Delivery, DLQEntry, Endpoint, EndpointHour, Event
 from django_relay.models.endpoint_hour import COUNTS, hour_of
+from example_project.demo import catalog
 
 DAYS = 30
 """How far back the hourly counts go."""
@@ -71,6 +72,8 @@ def write() -> None:
     dice, now = random.Random(42), timezone.now()  # a made-up past, the same each time
     application = Application.objects.get(slug="default")
     with transaction.atomic():
+        for definition in catalog.CATALOG:
+            register_event_type(definition)
         made = [(kept, _endpoint(kept, now)) for kept in ENDPOINTS]
         for kept, endpoint in made:
             EndpointHour.objects.bulk_create(_hours(kept, endpoint, now, dice), batch_size=200)

@@ -13,6 +13,7 @@ from decimal import Decimal
 from types import FrameType
 from typing import Any
 
+from django.apps import apps
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
@@ -78,7 +79,11 @@ class Command(BaseCommand):
         self.tell.say("                Pay some: Shop > Invoices > select them > Pay the selected invoices")
         self.tell.say(f"\n  The portal    http://127.0.0.1:{port}{create_session(tenant_id=TENANT).url}", "bold")
         self.tell.say(f"                as {TENANT} sees it; once, within ten minutes. Another link:")
-        self.tell.say(f"                {sys.executable} manage.py relay_portal_link --tenant {TENANT}\n")
+        self.tell.say(f"                {sys.executable} manage.py relay_portal_link --tenant {TENANT}")
+        self.tell.say(f"\n  The API       http://127.0.0.1:{port}/webhooks/api/v1/", "bold")
+        docs = f"described at http://127.0.0.1:{port}/webhooks/api/docs/"
+        missing = "its description needs: pip install 'django-relay[openapi]'"
+        self.tell.say(f"                {docs if apps.is_installed('drf_spectacular') else missing}\n")
         while all(process.running for process in (receiver, worker, site)):
             time.sleep(0.2)
         ended = next(process.name for process in (receiver, worker, site) if not process.running)
