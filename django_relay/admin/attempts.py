@@ -16,7 +16,7 @@ from django_relay.models import Attempt, Delivery, Endpoint, searching
 class AttemptAdmin(KeysetAdmin, ReadOnly):
     """One HTTP request of a delivery."""
 
-    list_display = ("id", "delivery_link", "receiver", "number", "trigger", "answer", "took", "started")
+    list_display = ("short_id", "delivery_link", "receiver", "number", "trigger", "answer", "took", "started")
     list_filter = (TimeFilter, by_status("status_code"))
     search_help_text = _("An attempt, delivery, event or endpoint id, or a tenant; whole, not in part.")
     fieldsets = (
@@ -41,7 +41,9 @@ class AttemptAdmin(KeysetAdmin, ReadOnly):
     @admin.display(description=_("endpoint"))
     def receiver(self, row: Attempt) -> Any:
         """Link to the endpoint, by its URL."""
-        return cells.link(Endpoint, row.endpoint_id, cells.cut(row.endpoint.url)) if row.endpoint else cells.NOTHING
+        return (
+            cells.link(Endpoint, row.endpoint_id, cells.receiver(row.endpoint.url)) if row.endpoint else cells.NOTHING
+        )
 
     @admin.display(description=_("answer"))
     def answer(self, row: Attempt) -> str:

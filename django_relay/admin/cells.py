@@ -44,9 +44,20 @@ def link(model: type[models.Model], key: str | None, text: object = "") -> SafeS
     return format_html('<a href="{}">{}</a>', url_of(model, key), text or key)
 
 
+def short(key: str) -> SafeString:
+    """Draw an id by its beginning and its end, which tell it from others; all of it to hover over."""
+    return format_html('<span class="relay-id" title="{}">{}…{}</span>', key, key.partition("_")[0], key[-8:])
+
+
 def cut(text: str, length: int = 60) -> SafeString:
     """Draw the beginning of a long text, with all of it to hover over."""
     return format_html('<span title="{}">{}</span>', text, text if len(text) <= length else text[: length - 1] + "…")
+
+
+def receiver(url: str) -> SafeString:
+    """Draw an endpoint's URL as narrow as a list needs it; all of it to hover over."""
+    shown = url.removeprefix("https://")
+    return format_html('<span title="{}">{}</span>', url, shown if len(shown) <= 36 else shown[:35] + "…")
 
 
 def moment(value: datetime | None) -> SafeString | str:

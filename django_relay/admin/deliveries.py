@@ -57,7 +57,7 @@ def endpoint_of(path: str = "endpoint") -> "models.Prefetch[str]":
 class DeliveryAdmin(KeysetAdmin, Operated, ReadOnly):
     """One event on its way to one endpoint."""
 
-    list_display = ("id", "state_badge", "tenant", "type_of_event", "receiver", "tries", "answer", "age")
+    list_display = ("short_id", "state_badge", "tenant", "type_of_event", "receiver", "tries", "answer", "age")
     list_filter = (
         TimeFilter,
         choice_filter("state", _("state"), Delivery.State.choices),
@@ -115,7 +115,7 @@ class DeliveryAdmin(KeysetAdmin, Operated, ReadOnly):
     def state_badge(self, row: Delivery) -> Any:
         """Show the state; what is pending for a disabled endpoint is held."""
         if row.state == Delivery.State.PENDING and not row.endpoint.enabled:
-            return cells.badge("held", str(_("held: its endpoint is disabled")))
+            return cells.badge("held", str(_("held")))
         return cells.badge(row.state, row.get_state_display())
 
     @admin.display(description=_("tenant"))
@@ -136,7 +136,7 @@ class DeliveryAdmin(KeysetAdmin, Operated, ReadOnly):
     @admin.display(description=_("endpoint"))
     def receiver(self, row: Delivery) -> Any:
         """Link to the endpoint, by its URL."""
-        return cells.link(Endpoint, row.endpoint_id, cells.cut(row.endpoint.url))
+        return cells.link(Endpoint, row.endpoint_id, cells.receiver(row.endpoint.url))
 
     @admin.display(description=_("attempts"))
     def tries(self, row: Delivery) -> str:

@@ -87,7 +87,7 @@ def _start(caller: Caller, kind: str, shares: Sequence[tuple[Share, dict[str, An
 class DLQEntryAdmin(KeysetAdmin, Operated, ReadOnly):
     """Why a delivery was given up."""
 
-    list_display = ("id", "state_badge", "owner", "event_type", "receiver", "answer", "attempt_count", "age")
+    list_display = ("short_id", "state_badge", "owner", "event_type", "receiver", "answer", "attempt_count", "age")
     list_filter = (
         TimeFilter,
         choice_filter("state", _("state"), _STATES, lambda rows, value: cast("Any", rows).in_state(value)),
@@ -235,7 +235,7 @@ class DLQEntryAdmin(KeysetAdmin, Operated, ReadOnly):
     @admin.display(description=_("endpoint"))
     def receiver(self, row: DLQEntry) -> Any:
         """Link to the endpoint, by the URL it had."""
-        return cells.link(Endpoint, row.endpoint_id, cells.cut(row.url))
+        return cells.link(Endpoint, row.endpoint_id, cells.receiver(row.url))
 
     @admin.display(description=_("last answer"))
     def answer(self, row: DLQEntry) -> str:

@@ -20,6 +20,7 @@ from django_relay.portal import charts
 
 _CHOSEN = ("url", "description", "event_types", "filters", "rate_limit", "format", "retry_schedule",
            "timeout_seconds", "metadata")  # fmt: skip
+_JSON = ("filters", "retry_schedule", "metadata")
 _STATES = (("failing", _("failing")), ("disabled", _("disabled")), ("deleted", _("deleted")))
 
 
@@ -56,6 +57,11 @@ class EndpointForm(forms.ModelForm):  # type: ignore[type-arg]
     class Meta:
         model = Endpoint
         fields = ("application", "tenant_id", *_CHOSEN)
+        widgets = {
+            "url": forms.TextInput(attrs={"class": "vLargeTextField"}),
+            "description": forms.TextInput(attrs={"class": "vLargeTextField"}),
+            **{name: forms.Textarea(attrs={"rows": 3, "class": "vLargeTextField relay-code"}) for name in _JSON},
+        }
 
 
 @admin.register(Endpoint)
@@ -63,7 +69,7 @@ class EndpointAdmin(KeysetAdmin, Operated):
     """Where a tenant wants its events."""
 
     form = EndpointForm
-    list_display = ("id", "state_badge", "tenant", "receiver", "subscription", "failing", "succeeded")
+    list_display = ("short_id", "state_badge", "tenant", "receiver", "subscription", "failing", "succeeded")
     list_filter = (
         choice_filter("state", _("state"), _STATES, _by_state),
         choice_filter("format", _("format"), Endpoint.Format.choices),
@@ -183,7 +189,7 @@ class EndpointAdmin(KeysetAdmin, Operated):
     @admin.display(description=_("URL"))
     def receiver(self, row: Endpoint) -> Any:
         """Show the URL."""
-        return cells.cut(row.url)
+        return cells.receiver(row.url)
 
     @admin.display(description=_("event types"))
     def subscription(self, row: Endpoint) -> Any:

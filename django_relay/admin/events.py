@@ -77,7 +77,7 @@ class EventAdmin(KeysetAdmin, Operated, ReadOnly):
     """A fact, stored once."""
 
     keyset = ("created_at", "id")
-    list_display = ("id", "event_type", "tenant", "status_badge", "matched_count", "idempotency_key", "age")
+    list_display = ("short_id", "event_type", "tenant", "status_badge", "matched_count", "idempotency_key", "age")
     list_filter = (TimeFilter, choice_filter("status", _("status"), Event.Status.choices))
     list_select_related = ("application",)
     search_help_text = _("An event id, a tenant or an idempotency key; whole, not in part.")

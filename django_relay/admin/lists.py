@@ -19,6 +19,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from django_relay import exceptions, ids
+from django_relay.admin import cells
 from django_relay.fields import PrefixedIdField
 from django_relay.models import paging, searching
 
@@ -208,6 +209,11 @@ class KeysetAdmin(PlainAdmin):
             is_id = searching.kind_of(search_term) == PrefixedIdField.of(self.model).prefix
             return (queryset.filter(pk=search_term) if is_id else queryset.none()), False
         return queryset, False
+
+    @admin.display(description=_("id"))
+    def short_id(self, row: Any) -> Any:
+        """Show enough of the id to tell it from others."""
+        return cells.short(row.pk)
 
     def get_ordering(self, request: HttpRequest) -> list[Any]:
         """Return the list's order."""

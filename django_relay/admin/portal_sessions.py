@@ -70,7 +70,7 @@ def _revoke(caller: Caller, session: PortalSession, chosen: dict[str, Any]) -> D
 class PortalSessionAdmin(KeysetAdmin, Operated, ReadOnly):
     """One person's right to one tenant's portal."""
 
-    list_display = ("id", "tenant", "state_badge", "can", "opened_as_staff", "created_by", "made", "seen")
+    list_display = ("short_id", "tenant", "state_badge", "can", "opened_as_staff", "created_by", "made", "seen")
     list_filter = (TimeFilter,)
     list_select_related = ("application",)
     search_help_text = _("A session's id or a tenant; whole, not in part.")

@@ -34,7 +34,7 @@ def _emit(caller: Caller, failure: PublishFailure, chosen: dict[str, Any]) -> Do
 class PublishFailureAdmin(KeysetAdmin, Operated, ReadOnly):
     """One event that could not be stored."""
 
-    list_display = ("id", "event_type", "tenant", "state_badge", "why", "caller", "age")
+    list_display = ("short_id", "event_type", "tenant", "state_badge", "why", "caller", "age")
     list_filter = (
         TimeFilter,
         choice_filter(

@@ -24,7 +24,7 @@ def _cancel(caller: Caller, replay: Replay, chosen: dict[str, Any]) -> Done:
 class ReplayAdmin(KeysetAdmin, Operated, ReadOnly):
     """A durable bulk replay."""
 
-    list_display = ("id", "state_badge", "kind", "tenant", "progress", "requested_by", "age")
+    list_display = ("short_id", "state_badge", "kind", "tenant", "progress", "requested_by", "age")
     list_filter = (
         TimeFilter,
         choice_filter("state", _("state"), Replay.State.choices),

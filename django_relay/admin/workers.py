@@ -37,14 +37,14 @@ class OfEndpoint(KeysetAdmin, ReadOnly):
     @admin.display(description=_("endpoint"))
     def receiver(self, row: Any) -> Any:
         """Link to the endpoint."""
-        return cells.link(Endpoint, row.endpoint_id, cells.cut(row.endpoint.url))
+        return cells.link(Endpoint, row.endpoint_id, cells.receiver(row.endpoint.url))
 
 
 @admin.register(WorkerPresence)
 class WorkerPresenceAdmin(KeysetAdmin, ReadOnly):
     """One worker loop."""
 
-    list_display = ("id", "runner", "state_badge", "hostname", "pid", "in_flight", "started", "seen")
+    list_display = ("short_id", "runner", "state_badge", "hostname", "pid", "in_flight", "started", "seen")
     search_fields = ()
     search_help_text = None
 
@@ -72,7 +72,7 @@ class WorkerPresenceAdmin(KeysetAdmin, ReadOnly):
 class ErasureAdmin(KeysetAdmin, ReadOnly):
     """What is left of an erased tenant."""
 
-    list_display = ("id", "application", "tenant", "state_badge", "stage", "requested_by", "asked_for")
+    list_display = ("short_id", "application", "tenant", "state_badge", "stage", "requested_by", "asked_for")
     list_filter = (TimeFilter,)
     list_select_related = ("application",)
     search_help_text = _("An erasure's id or a tenant; whole, not in part.")
@@ -115,7 +115,7 @@ class EndpointPaceAdmin(OfEndpoint):
 class SigningSecretAdmin(OfEndpoint):
     """That there is a secret; the secret itself is shown by an operation of its endpoint alone, on record."""
 
-    list_display = ("id", "receiver", "scheme", "created_at", "expires_at")
+    list_display = ("short_id", "receiver", "scheme", "created_at", "expires_at")
     fields = ("id", "receiver", "scheme", "created_at", "expires_at")
     search_help_text = _("An endpoint id.")
 
@@ -128,5 +128,5 @@ class SigningSecretAdmin(OfEndpoint):
 class TenantLockAdmin(KeysetAdmin, ReadOnly):
     """A row to lock; it says nothing."""
 
-    list_display = ("id", "application", "tenant_id")
+    list_display = ("short_id", "application", "tenant_id")
     list_select_related = ("application",)
