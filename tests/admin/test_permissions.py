@@ -96,7 +96,7 @@ def expected(name, model, operation, permissions):
         allowed = has(f"view_{kind}") and has(operation.permission.removeprefix("django_relay."))
     elif name in NEEDED:
         allowed = has(*NEEDED[name])
-    elif name.endswith("_add") or name.endswith("_delete"):
+    elif name.endswith(("_add", "_delete")):
         return {403}  # history is not made or deleted by hand, nor is anything else without its own page
     else:
         allowed = view
