@@ -50,24 +50,25 @@ class TestTenCalls:
         scopes = ["read", "write", "secrets"]
         tenant = AuthenticatedClient(live_server.url, make_api_key(scopes=scopes)[1])
         operator = AuthenticatedClient(live_server.url, make_api_key(operator=True, scopes=["read", "events:send"])[1])
-        given = models.EndpointGiven.from_dict({"url": "https://acme.example/", "event_types": ["invoice.*"]})
-        endpoint = endpoints_endpoints_create.sync(client=tenant, body=given)
-        assert endpoint.secret.startswith("whsec_")
-        assert endpoints_endpoints_list.sync(client=tenant).data[0].id == endpoint.id
-        assert endpoints_endpoints_retrieve.sync(endpoint.id, client=tenant).url == endpoint.url
-        change = models.PatchedEndpointChanged.from_dict({"description": "new"})
-        assert endpoints_endpoints_partial_update.sync(endpoint.id, client=tenant, body=change).description == "new"
-        rotation = models.Rotation.from_dict({"overlap_seconds": 60})
-        assert len(endpoints_secrets_rotate.sync(endpoint.id, client=tenant, body=rotation).secrets) == 2
-        assert endpoints_endpoints_disable.sync(endpoint.id, client=tenant).enabled is False
-        assert applications_applications_list.sync(client=operator).data[0].slug == "default"
-        body = {
-            "event_type": "invoice.paid",
-            "tenant_id": "acme",
-            "data": INVOICE,
-        }
-        event = events_events_create.sync(client=operator, body=models.EventGiven.from_dict(body))
-        assert events_events_retrieve.sync(event.id, client=tenant).data == INVOICE
-        assert deliveries_deliveries_list.sync(client=tenant).data == []
-        problem = endpoints_endpoints_retrieve.sync("ep_unknown", client=tenant)
-        assert problem.code == "not_found"
+        with tenant, operator:
+            given = models.EndpointGiven.from_dict({"url": "https://acme.example/", "event_types": ["invoice.*"]})
+            endpoint = endpoints_endpoints_create.sync(client=tenant, body=given)
+            assert endpoint.secret.startswith("whsec_")
+            assert endpoints_endpoints_list.sync(client=tenant).data[0].id == endpoint.id
+            assert endpoints_endpoints_retrieve.sync(endpoint.id, client=tenant).url == endpoint.url
+            change = models.PatchedEndpointChanged.from_dict({"description": "new"})
+            assert endpoints_endpoints_partial_update.sync(endpoint.id, client=tenant, body=change).description == "new"
+            rotation = models.Rotation.from_dict({"overlap_seconds": 60})
+            assert len(endpoints_secrets_rotate.sync(endpoint.id, client=tenant, body=rotation).secrets) == 2
+            assert endpoints_endpoints_disable.sync(endpoint.id, client=tenant).enabled is False
+            assert applications_applications_list.sync(client=operator).data[0].slug == "default"
+            body = {
+                "event_type": "invoice.paid",
+                "tenant_id": "acme",
+                "data": INVOICE,
+            }
+            event = events_events_create.sync(client=operator, body=models.EventGiven.from_dict(body))
+            assert events_events_retrieve.sync(event.id, client=tenant).data == INVOICE
+            assert deliveries_deliveries_list.sync(client=tenant).data == []
+            problem = endpoints_endpoints_retrieve.sync("ep_unknown", client=tenant)
+            assert problem.code == "not_found"
