@@ -39,7 +39,7 @@ class WindowForm(forms.Form):
     @property
     def wanted(self) -> paging.Wanted:
         """Which page of the list."""
-        return paging.Wanted(PAGE, self.cleaned_data.get("cursor", ""))
+        return paging.Wanted(PAGE, self.cleaned_data.get("cursor") or None)
 
     @property
     def is_narrowed(self) -> bool:

@@ -44,7 +44,8 @@ def neutralise(text: str) -> str:
 
 def _rows(visit: Visit, filters: lists.Filters) -> Iterator[Mapping[str, Any]]:
     ends_at = time.monotonic() + MAX_SECONDS
-    cursor, given = "", 0
+    cursor: str | None = None
+    given = 0
     while given < MAX_ROWS and time.monotonic() < ends_at:
         wanted = paging.Wanted(paging.MAX_LIMIT, cursor)
         page = lists.events(visit.owner, filters, wanted=wanted, using=visit.using)

@@ -122,7 +122,7 @@ class TestAnEvent:
             "does not subscribe",
             "HTTP 503",
             "&lt;b&gt;come back&lt;/b&gt;",
-            "1 attempt",
+            "10 attempts of 10",
             "Send again",
             "2026-0042",
         ):
