@@ -7,7 +7,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from django_relay import emit
+from django_relay import emit, ids
 from django_relay.admin.lists import PER_PAGE
 from django_relay.models import Delivery, DLQEntry, Endpoint, PublishFailure
 from tests.factories import INVOICE, make_attempt, make_delivery, make_dlq_entry, make_endpoint, make_event
@@ -38,7 +38,7 @@ class TestSearch:
             assert found(client, f"delivery/?q={term}") == [delivery.pk], term
             assert found(client, f"delivery/?q={term}&state=failed") == [delivery.pk], term
             assert found(client, f"delivery/?q={term}&state=pending") == [], term
-        for term in ("acm", delivery.pk[:-1], "evt_nothing", "\x00"):
+        for term in ("acm", delivery.pk[:-1], "evt_nothing"):
             assert found(client, f"delivery/?q={term}") == [], term
 
     def test_finds_attempts_and_dlq_entries_likewise(self, boss, client):
@@ -90,7 +90,7 @@ class TestPages:
         now = timezone.now()
         event = make_event()
         Delivery.objects.bulk_create(
-            [Delivery.of(event.pk, endpoint, now=now, replay_of_id=make_event().pk) for _ in range(5 * PER_PAGE)]
+            [Delivery.of(event.pk, endpoint, now=now, replay_of_id=ids.new("del_")) for _ in range(5 * PER_PAGE)]
         )
         query, seen = "?state=failed", []
         for _page in range(3):
