@@ -12,7 +12,7 @@ from django_relay import exceptions
 from django_relay.api import fields, pages
 from django_relay.api.resources import Resource, operation
 from django_relay.models import Endpoint, SigningSecret, paging
-from django_relay.models.endpoint import Choices
+from django_relay.models.endpoint_choices import Choices
 from django_relay.rules import event_names, signing
 
 if TYPE_CHECKING:

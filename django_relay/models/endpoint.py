@@ -1,9 +1,8 @@
 """Endpoints: a tenant's URL and what it subscribes to."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
-from functools import partial
-from typing import Any, Self, TypedDict, Unpack
+from typing import Any, Self, Unpack
 
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
@@ -13,12 +12,11 @@ from django.utils.translation import gettext_lazy as _
 
 from django_relay import conf, exceptions
 from django_relay.fields import EncryptedField, PrefixedIdField
-from django_relay.models import facts, validation, writing
+from django_relay.models import endpoint_choices, facts, validation, writing
 from django_relay.models.application import Application
 from django_relay.models.signing_secret import SigningSecret
 from django_relay.models.tenant_lock import TenantLock
-from django_relay.rules import event_names, filters, headers, retries, signing, texts
-from django_relay.transport import addresses
+from django_relay.rules import signing
 
 MAX_TIMEOUT_SECONDS = 30
 
@@ -27,48 +25,7 @@ _TRANSITIONAL = {
 }  # fmt: skip
 
 
-class Choices(TypedDict, total=False):
-    """What may be chosen of a new endpoint besides its tenant, URL and event types."""
-
-    description: str
-    filters: Mapping[str, Any]
-    headers: Mapping[str, str]
-    rate_limit: int
-    format: str
-    retry_schedule: Sequence[float] | None
-    timeout_seconds: int | None
-    metadata: Mapping[str, Any]
-
-
-class Changes(Choices, total=False):
-    """What may be changed of an endpoint."""
-
-    url: str
-    event_types: Sequence[str]
-
-
-CHANGEABLE = frozenset({*Choices.__annotations__, "url", "event_types"})
-"""The names of :class:`Changes`."""
 _JSON_FIELDS = {"event_types", "filters", "retry_schedule", "metadata"}
-
-
-def parse_url(url: object) -> addresses.Target:
-    """Return the parsed URL under the project's policy.
-
-    Raises:
-        UnsafeURL: policy does not allow it.
-    """
-    return addresses.parse(url, allow_http=conf.settings.ALLOW_HTTP, allowed_networks=conf.settings.ALLOWED_NETWORKS)
-
-
-def schedule_of(retry_schedule: object) -> Sequence[float]:
-    """Return the waits that an endpoint's ``retry_schedule`` stands for: its own, else the project's."""
-    try:
-        own = retries.validate_schedule(retry_schedule)
-    except exceptions.InvalidInput:
-        own = None  # spoilt past our checks: better the project's than none
-    default: Sequence[float] = conf.settings.RETRY_SCHEDULE
-    return default if own is None else own
 
 
 class EndpointQuerySet(models.QuerySet["Endpoint"]):
@@ -90,12 +47,12 @@ class EndpointQuerySet(models.QuerySet["Endpoint"]):
         event_types: Sequence[str],
         application: str = "default",
         secret: str = "",
-        **choices: Unpack[Choices],
+        **choices: Unpack[endpoint_choices.Choices],
     ) -> "Endpoint":
         """Store a new endpoint with its first signing secret and return it.
 
         Without ``secret`` one is generated; read it from ``endpoint.secrets[0]`` and show it to the tenant. Further
-        arguments are the fields of :class:`Choices`.
+        arguments are the fields of :class:`~django_relay.models.endpoint_choices.Choices`.
 
         Raises:
             ValidationError: a field is wrong; by field, with a stable code. Nothing is stored.
@@ -103,8 +60,10 @@ class EndpointQuerySet(models.QuerySet["Endpoint"]):
             LimitReached: ``too_many_endpoints``, the tenant has ``MAX_ENDPOINTS_PER_TENANT``.
             TypeError: there is no such argument.
         """
-        if not set(choices) <= set(Choices.__annotations__):
-            raise TypeError(f"register() takes {', '.join(Choices.__annotations__)}; got {', '.join(choices)}.")
+        if not set(choices) <= set(endpoint_choices.Choices.__annotations__):
+            raise TypeError(
+                f"register() takes {', '.join(endpoint_choices.Choices.__annotations__)}; got {', '.join(choices)}."
+            )
         owner = Application.objects.using(self.db).named(application)
         endpoint = self.model(application=owner, tenant_id=tenant_id, url=url, event_types=event_types, **choices)
         # What must be unique or hold in a row is the database's to say, of the database that is written to.
@@ -250,7 +209,7 @@ class Endpoint(models.Model):
             kept = {*_TRANSITIONAL, "id"}
             names = [field.name for field in self._meta.concrete_fields if field.name not in kept]
             kwargs["update_fields"] = names
-        validation.apply(self, _RULES, names=names)
+        validation.apply(self, endpoint_choices.RULES, names=names)
         super().save(*args, **kwargs)
 
     def clean(self) -> None:
@@ -259,9 +218,9 @@ class Endpoint(models.Model):
         Raises:
             ValidationError: by field, with the rule's code.
         """
-        validation.apply(self, _RULES)
+        validation.apply(self, endpoint_choices.RULES)
 
-    def change(self, **choices: Unpack[Changes]) -> None:
+    def change(self, **choices: Unpack[endpoint_choices.Changes]) -> None:
         """Give a stored endpoint other choices, checked; those left out stay as they are in the database.
 
         Raises:
@@ -275,7 +234,7 @@ class Endpoint(models.Model):
 
     def told(self) -> dict[str, Any]:
         """Return what an audit entry tells of it: of headers that they changed, and no value."""
-        return {name: getattr(self, name) for name in sorted(CHANGEABLE)}
+        return {name: getattr(self, name) for name in sorted(endpoint_choices.CHANGEABLE)}
 
     # Transitions
 
@@ -351,7 +310,7 @@ class Endpoint(models.Model):
     @property
     def schedule(self) -> Sequence[float]:
         """Seconds to wait after each failed attempt: its own, else the project's."""
-        return schedule_of(self.retry_schedule)
+        return endpoint_choices.schedule_of(self.retry_schedule)
 
     @property
     def _using(self) -> str:
@@ -390,16 +349,3 @@ def _rotate(endpoint: Endpoint, key: str, overlap: timedelta, *, now: datetime, 
     secrets.filter(live, endpoint=endpoint).update(expires_at=now + overlap)
     secrets.create(endpoint=endpoint, key=key)
     facts.tell([("secret.rotated", endpoint)], now=now, using=using)
-
-
-_RULES: dict[str, Callable[[Any], object]] = {
-    "url": lambda value: parse_url(value).url,
-    "event_types": event_names.validate_patterns,
-    "filters": filters.validate,
-    "headers": headers.validate,
-    "retry_schedule": retries.validate_schedule,
-    "tenant_id": partial(texts.validate_text, code="bad_tenant_id"),
-    "description": partial(texts.validate_text, code="bad_description"),
-    "metadata": partial(texts.validate_json, code="bad_metadata"),
-}
-"""What each field that a tenant chooses must be; gives the value in its normal form."""

@@ -21,7 +21,7 @@ from django.db import connections, models
 
 from django_relay import ids
 from django_relay.models import Delivery, Endpoint, Event, postgres, writing
-from django_relay.models.endpoint import schedule_of
+from django_relay.models.endpoint_choices import schedule_of
 from django_relay.rules import subscribing
 
 logger = logging.getLogger(__name__)

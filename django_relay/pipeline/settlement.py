@@ -7,7 +7,7 @@ for tests: of those nothing is kept but the attempt.
 
 import logging
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -19,23 +19,12 @@ from django_relay import conf, ids, signals
 from django_relay.models import Attempt, Delivery, DLQEntry, EndpointHour, operational, postgres, writing
 from django_relay.models.delivery import NO_LEASE
 from django_relay.models.lease import Lease, Settled
-from django_relay.rules import retries, texts
+from django_relay.rules import redaction, retries, texts
 from django_relay.transport.base import Outcome
 
 logger = logging.getLogger(__name__)
 
-REDACTED = "[redacted]"
-_SHOWN = {"webhook-id", "webhook-timestamp", "webhook-attempt", "content-type", "user-agent", "traceparent"}
-"""Request headers whose values are no secret: ours, but for the signature."""
-_SECRET_RESPONSE_HEADERS = {
-    "set-cookie",
-    "set-cookie2",
-    "authorization",
-    "proxy-authorization",
-    "www-authenticate",
-}
 _SUMMARY_CHARACTERS = 1_000
-_SECRET_CHARACTERS = 6  # what is shorter is no secret, and stands in any text
 
 
 @writing.in_transaction
@@ -67,7 +56,7 @@ class _Record:
 
 
 def _record(lease: Lease, outcome: Outcome, decision: retries.Decision, now: datetime) -> _Record:
-    headers, body = _response(outcome)
+    headers, body = redaction.of_response(outcome.headers, outcome.body, request_headers=outcome.request.headers)
     error = ""
     if decision.action != "delivered":
         error = texts.cleaned(outcome.error or outcome.error_kind) or f"HTTP {outcome.status_code}"
@@ -79,9 +68,7 @@ def _record(lease: Lease, outcome: Outcome, decision: retries.Decision, now: dat
         "status_code": outcome.status_code,
         "error_kind": outcome.error_kind,
         "error": error,
-        "request_headers": [
-            [name, value if name in _SHOWN else REDACTED] for name, value in outcome.request.headers.items()
-        ],
+        "request_headers": redaction.of_request(outcome.request.headers),
         "response_headers": headers,
         "response_body": body,
         "remote_address": outcome.remote_address,
@@ -289,28 +276,3 @@ def _log(record: _Record) -> None:
         facts,
         extra=facts,
     )
-
-
-def _response(outcome: Outcome) -> tuple[list[list[str]], str]:
-    """Return the response's headers and body as storable text.
-
-    A receiver that echoes our request must not make us keep its secrets in the clear.
-    """
-    if not outcome.headers and not outcome.body:
-        return [], ""
-    secrets = [
-        value
-        for name, value in outcome.request.headers.items()
-        if name not in _SHOWN and len(value) >= _SECRET_CHARACTERS
-    ]
-    headers = []
-    for name, value in outcome.headers:
-        shown = REDACTED if name.lower() in _SECRET_RESPONSE_HEADERS else _without(secrets, value)
-        headers.append([texts.cleaned(name), shown])
-    return headers, _without(secrets, outcome.body.decode("utf-8", "replace"))
-
-
-def _without(secrets: Iterable[str], text: str) -> str:
-    for secret in secrets:
-        text = text.replace(secret, REDACTED)
-    return texts.cleaned(text)

@@ -10,8 +10,7 @@ from django.http import HttpRequest, HttpResponseBase
 from django.utils.translation import gettext_lazy as _
 
 from django_relay import conf, exceptions
-from django_relay.models import Endpoint, EventType
-from django_relay.models import endpoint as endpoint_model
+from django_relay.models import Endpoint, EventType, endpoint_choices
 from django_relay.portal import endpoints, frame, problems, snippets, subscriptions
 from django_relay.portal.visits import Visit
 from django_relay.rules import headers
@@ -125,7 +124,7 @@ def check_url(request: HttpRequest, visit: Visit) -> HttpResponseBase:
     problem = ""
     if url not in {"", "https://"}:
         try:
-            endpoint_model.parse_url(url)
+            endpoint_choices.parse_url(url)
         except exceptions.InvalidInput as error:
             problem = problems.sentence(error)
     context = {"problem": problem, "fine": bool(url) and url != "https://" and not problem}

@@ -14,7 +14,7 @@ from django_relay.models.job_run import this_machine
 
 pytestmark = pytest.mark.django_db
 
-RUNNING, RETRYING, COMPLETED, FAILED = JobRun.State
+_ENQUEUED, RUNNING, RETRYING, COMPLETED, FAILED = JobRun.State
 
 
 def make(state=RUNNING, attempt=1, **values):
