@@ -1,8 +1,8 @@
 """Portal sessions: a short-lived right of one person to one tenant's portal.
 
-A session begins as a link (:meth:`PortalSessionQuerySet.invite`) that somebody may exchange once for the session's own
-token (:meth:`PortalSessionQuerySet.exchange`), which a cookie carries from then on
-(:meth:`PortalSessionQuerySet.authenticate`). Both tokens are stored as hashes alone.
+A session begins as a link (:meth:`PortalSessionManager.invite`) that somebody may exchange once for the session's own
+token (:meth:`PortalSessionManager.exchange`), which a cookie carries from then on
+(:meth:`PortalSessionManager.authenticate`). Both tokens are stored as hashes alone.
 """
 
 from collections.abc import Iterable, Mapping
@@ -42,8 +42,27 @@ class PortalSessionQuerySet(models.QuerySet["PortalSession"]):
         return self.filter(usable, revoked_at__isnull=True, expires_at__gt=now)
 
     def ended_before(self, moment: datetime) -> Self:
-        """Sessions that nobody can use any more since then."""
-        return self.filter(models.Q(expires_at__lt=moment) | models.Q(revoked_at__lt=moment))
+        """Sessions whose time was over by then; those that were revoked or not used are among them a little later."""
+        return self.filter(expires_at__lt=moment)
+
+    def revoke_all(self, *, caller: Caller = access.SYSTEM, now: datetime | None = None) -> int:
+        """End every live session among these, from the next request on; return how many there were.
+
+        ``PortalSession.objects.for_tenant("acme").revoke_all()`` is what suspends a tenant. Each is recorded as
+        ``portal_session.revoked``.
+        """
+        now, using = now or timezone.now(), writing.alias_of(self)
+        return _revoke(self.using(using).live(now), caller=caller, now=now, using=using)
+
+
+_Manager = models.Manager.from_queryset(PortalSessionQuerySet)
+
+
+class PortalSessionManager(_Manager["PortalSession"]):
+    """How sessions begin and are recognised.
+
+    Methods of the manager itself: Django's way from a manager to a queryset's methods would show tokens in tracebacks.
+    """
 
     @sensitive_variables("token")
     def invite(
@@ -81,7 +100,7 @@ class PortalSessionQuerySet(models.QuerySet["PortalSession"]):
             UnknownApplication: no application has that slug.
             NotAllowed: the caller may not make portal sessions, or not with these capabilities.
         """
-        now, using = now or timezone.now(), writing.alias_of(self)
+        now, using = now or timezone.now(), writing.alias_of(self.all())
         caller.require("portal")
         seconds = _life(expires_in_seconds)
         session = self.model(
@@ -117,8 +136,8 @@ class PortalSessionQuerySet(models.QuerySet["PortalSession"]):
             UnusableLink: ``link_unknown``, ``link_revoked``, ``link_used`` or ``link_expired``, with the ``return_url``
                 of all but the first.
         """
-        using = writing.alias_of(self)
-        session = self.using(using).find(token, kind=tokens.PORTAL_LINK)
+        using = writing.alias_of(self.all())
+        session = self.find(token, kind=tokens.PORTAL_LINK)
         if session is None:
             raise exceptions.UnusableLink("This link is not known: ask for a new one.", code="link_unknown")
         session_token = tokens.generate(tokens.PORTAL_SESSION, session.pk.removeprefix("psess_"))
@@ -134,8 +153,8 @@ class PortalSessionQuerySet(models.QuerySet["PortalSession"]):
         One query, and at most once a minute the UPDATE that notes its use. To tell somebody whose session has ended
         where to go, use :meth:`find`.
         """
-        using = writing.alias_of(self)
-        session = self.using(using).find(token)
+        using = writing.alias_of(self.all())
+        session = self.find(token)
         if session is None or not session.is_open(now):
             return None
         writing.note_time(session, "seen_at", now, using=using)
@@ -149,20 +168,12 @@ class PortalSessionQuerySet(models.QuerySet["PortalSession"]):
             ids.to_uuid(key, prefix="psess_")
         except ValueError:
             return None
-        session = self.select_related("application").filter(pk=key).first()
+        rows = self.using(writing.alias_of(self.all()))
+        session = rows.select_related("application").filter(pk=key).first()
         stored = tokens.NO_DIGEST
         if session is not None:
             stored = session.link_hash if kind == tokens.PORTAL_LINK else session.session_hash
         return session if tokens.matches(str(token), stored) else None
-
-    def revoke_all(self, *, caller: Caller = access.SYSTEM, now: datetime | None = None) -> int:
-        """End every live session among these, from the next request on; return how many there were.
-
-        ``PortalSession.objects.for_tenant("acme").revoke_all()`` is what suspends a tenant. Each is recorded as
-        ``portal_session.revoked``.
-        """
-        now, using = now or timezone.now(), writing.alias_of(self)
-        return _revoke(self.using(using).live(now), caller=caller, now=now, using=using)
 
 
 class PortalSession(models.Model):
@@ -188,7 +199,7 @@ class PortalSession(models.Model):
     created_at = models.DateTimeField(_("created at"), default=timezone.now, editable=False)
     updated_at = models.DateTimeField(_("updated at"), auto_now=True)
 
-    objects = PortalSessionQuerySet.as_manager()
+    objects = PortalSessionManager()
 
     class Meta:
         verbose_name = _("portal session")
@@ -201,6 +212,15 @@ class PortalSession(models.Model):
 
     def __str__(self) -> str:
         return str(self.id)
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Save the session, checked.
+
+        Raises:
+            ValidationError: by field, with a stable code.
+        """
+        self.clean()
+        super().save(*args, **kwargs)
 
     def clean(self) -> None:
         """Check and normalise what was chosen of the session.

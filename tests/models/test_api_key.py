@@ -15,6 +15,7 @@ from django_relay.rules.access import Caller
 from tests.factories import make_api_key, make_application, make_link, make_portal_session
 from tests.people import ALICE, CHARLIE
 from tests.threads import together
+from tests.tracebacks import Hidden, report
 
 pytestmark = pytest.mark.django_db
 
@@ -282,3 +283,14 @@ class TestNothingLeaks:
         assert secret.encode() not in pickle.dumps(key)
         for model in (ApiKey, AuditEntry):
             assert secret not in str(list(model.objects.values()))
+
+    def test_error_reports_show_no_token(self):
+        _key, token = make_api_key(expires_at=timezone.now() + MINUTE)
+        hidden = Hidden(token)
+        del token
+        shown = report(lambda: ApiKey.objects.authenticate(hidden.value, now=None))
+        assert "is_live" in shown
+        assert hidden.value.rpartition("_")[2] not in shown
+        shown = report(lambda: make_api_key(caller=Caller("staff:7")))
+        assert "check_grant" in shown
+        assert not re.search(tokens.SCANNER_PATTERN, shown)

@@ -1,4 +1,5 @@
 import pickle
+import re
 from datetime import timedelta
 
 import pytest
@@ -16,6 +17,7 @@ from django_relay.rules.access import Caller
 from tests.factories import make_api_key, make_application, make_link, make_portal_session
 from tests.people import ALICE, CHARLIE
 from tests.threads import together
+from tests.tracebacks import Hidden, report
 
 pytestmark = pytest.mark.django_db
 
@@ -88,6 +90,12 @@ class TestInvite:
         assert {field: errors[0].code for field, errors in caught.value.error_dict.items()} == expected
         assert not PortalSession.objects.exists()
         assert not AuditEntry.objects.exists()
+
+    def test_a_session_changed_by_hand_is_held_to_the_rules(self):
+        session, _link = make_link()
+        session.return_url = "https://evil.example.com"
+        with pytest.raises(ValidationError):
+            session.save()
 
     def test_an_unknown_application(self):
         with pytest.raises(exceptions.UnknownApplication):
@@ -362,3 +370,14 @@ class TestNothingLeaks:
         for secret in (link.rpartition("_")[2], token.rpartition("_")[2]):
             assert not [place for place in places if secret in place]
             assert secret.encode() not in pickle.dumps(session)
+
+    def test_error_reports_show_no_token(self):
+        link = Hidden(make_link()[1])
+        session = Hidden(make_portal_session()[1])
+        calls = [
+            lambda: PortalSession.objects.exchange(link.value, now=None),
+            lambda: PortalSession.objects.authenticate(session.value, now=None),
+            lambda: make_link(caller=Caller("staff:7", frozenset({"portal"})), capabilities=["replay"]),
+        ]
+        for call in calls:
+            assert not re.search(tokens.SCANNER_PATTERN, report(call))
