@@ -114,13 +114,13 @@ def matches(pattern: str, name: str) -> bool:
 
 def regex(patterns: Iterable[str]) -> str:
     """Return a regular expression, of the words that databases share, for the names that any valid pattern selects."""
-    return f"^({'|'.join(map(_regex, patterns))})$"
+    return f"^(?:{'|'.join(map(_regex, patterns))})$"
 
 
 def _regex(pattern: str) -> str:
     if pattern == "*":
         return ".*"
-    kinds = {"*": "[^.]+", "**": r"[^.]+(\.[^.]+)*"}
+    kinds = {"*": "[^.]+", "**": r"[^.]+(?:\.[^.]+)*"}
     return r"\.".join(kinds.get(segment, segment) for segment in pattern.split("."))
 
 

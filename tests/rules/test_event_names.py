@@ -1,3 +1,4 @@
+import re
 import time
 
 import pytest
@@ -147,6 +148,7 @@ class TestMatches:
     )
     def test_the_table(self, pattern, name, expected):
         assert event_names.matches(pattern, name) is expected
+        assert bool(re.search(event_names.regex(["nothing", pattern]), name)) is expected
 
     @given(
         st.lists(WORDS | st.just("*"), min_size=1, max_size=5),
@@ -162,6 +164,7 @@ class TestMatches:
         name = data.draw(st.lists(st.sampled_from(words) | WORDS, min_size=1, max_size=7))
         expected = pattern == "*" or reference(segments, name)
         assert event_names.matches(pattern, ".".join(name)) is expected
+        assert bool(re.search(event_names.regex([pattern]), ".".join(name))) is expected
 
     def test_the_worst_pattern_is_fast(self):
         pattern = event_names.validate_pattern(("*." * 60) + "**.a")
