@@ -80,7 +80,7 @@ class ApiKeys(Resource):
     def create(self, request: Request) -> Response:
         """Make a key that can do no more than the caller, and show it, once."""
         given = {**self.body, "application": self.application.slug}
-        row, token = ApiKey.objects.using(self.using).issue(**given, caller=self.caller)
+        row, token = ApiKey.objects.issue(**given, caller=self.caller)
         return Response({**ApiKeyShown(row).data, "key": token}, status=201)
 
     @operation("write", "Revoke an API key", query=fields.Query, answers={204: None}, operator_only=True, may=(404,))

@@ -6,7 +6,6 @@ where a cookie would let its sender in.
 
 from typing import TYPE_CHECKING, Any
 
-from django.db import router
 from django.utils import timezone
 from django.utils.module_loading import import_string
 from django.views.decorators.debug import sensitive_variables
@@ -58,7 +57,7 @@ class KeyAuthentication(BaseAuthentication):
         throttles.check_failures(address, token)
         key = None
         if len(header) <= _MAX_HEADER_LENGTH:
-            key = ApiKey.objects.using(router.db_for_write(ApiKey)).authenticate(token, now=timezone.now())
+            key = ApiKey.objects.authenticate(token, now=timezone.now())
         if key is None:
             throttles.note_failure(address, token)
             raise drf.AuthenticationFailed("The API key is wrong, expired or revoked.")

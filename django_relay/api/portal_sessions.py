@@ -84,7 +84,7 @@ class PortalSessions(Resource):
     def create(self, request: Request) -> Response:
         """Make a session and the one-time URL that opens it."""
         given = {**self.body, "application": self.application.slug}
-        row, token = PortalSession.objects.using(self.using).invite(**given, caller=self.caller)
+        row, token = PortalSession.objects.invite(**given, caller=self.caller)
         return Response({**PortalSessionShown(row).data, "url": _url(request, token)}, status=201)
 
     @operation("portal", "Revoke a portal session", answers={204: None}, operator_only=True, may=(404,))
