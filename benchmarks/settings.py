@@ -9,16 +9,21 @@ import os
 import sys
 from pathlib import Path
 
-from example_project.settings import database
+from example_project.settings import MIDDLEWARE, TEMPLATES, database
 
 sys.path.append(str(Path(__file__).parent / "peers"))  # the app "shop" is the peers' too
+
+__all__ = ["MIDDLEWARE", "TEMPLATES"]
 
 DEBUG = False
 SECRET_KEY = "benchmarks"
 USE_TZ = True
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 INSTALLED_APPS = [
+    "django.contrib.admin",
     "django.contrib.contenttypes",
+    "django.contrib.messages",
+    "django.contrib.sessions",
     "django.contrib.auth",
     "django_q",
     "django_relay",
@@ -38,6 +43,9 @@ Q_CLUSTER = {
     "ALT_CLUSTERS": {"relay": {"workers": 2, "timeout": 60, "retry": 120}},
     **json.loads(os.environ.get("BENCH_Q", "{}")),
 }
+ALLOWED_HOSTS = ["localhost"]
+ROOT_URLCONF = "example_project.urls"
+STATIC_URL = "static/"
 LOGGING = {"version": 1, "loggers": {"django_relay": {"level": "ERROR"}}}
 DJANGO_RELAY = {
     "ENCRYPTION_KEYS": {"bench": "YmVuY2htYXJrcyBrZXkgb2YganVzdCAzMiBieXRlcyE="},
