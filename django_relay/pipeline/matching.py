@@ -22,7 +22,7 @@ from django.utils import timezone
 
 from django_relay import exceptions, ids
 from django_relay.models import Application, Delivery, DLQEntry, Endpoint, Event, Replay
-from django_relay.models.delivery import FIRST
+from django_relay.models.delivery import FIRST, DeliveryQuerySet
 from django_relay.rules import event_names, filters, subscribing, texts
 
 MAX_IDS = 1_000
@@ -66,7 +66,8 @@ class Matches(Protocol):
     def page(self, after: str, limit: int) -> tuple[list[str], str]:
         """Return the ids of the next candidates behind a place (``""`` is the beginning), and the place reached.
 
-        An empty place says that there are no more. Candidates are not all matches: :meth:`take` says which are.
+        An empty place says that there are no more. Not all candidates are matches, :meth:`take` says which are; so a
+        page is soon found however little matches.
         """
 
     def take(self, candidates: Sequence[str]) -> list[Found]:
@@ -211,17 +212,17 @@ class Events:
             rows = rows.filter(_window("created_at", replay), _named(replay.filter.get("event_types")))
             rows = rows.filter(_named(endpoint.event_types))
             self.filters = endpoint.filters
-        got = Delivery.objects.using(using)
-        if replay.kind != Replay.Kind.MISSING:
-            got = got.pending()
-        self.firsts = Delivery.objects.using(using).filter(FIRST, endpoint_id=endpoint.pk)
-        self.rows = rows.filter(*_none_of(got, endpoint.pk)).order_by("created_at", "pk")
+        got = Delivery.objects.using(using).all()
+        self.lacking = _never(got, endpoint.pk) if replay.kind == Replay.Kind.MISSING else _idle(got, endpoint.pk)
+        self.firsts = got.filter(FIRST, endpoint_id=endpoint.pk)
+        self.rows = rows.order_by("created_at", "pk")
 
     def count(self) -> int:
         """See :class:`Matches`."""
+        rows = self.rows.filter(*self.lacking).order_by()
         if not self.filters:
-            return self.rows.count()
-        given = self.rows.order_by().values_list("attributes", flat=True).iterator()
+            return rows.count()
+        given = rows.values_list("attributes", flat=True).iterator()
         return sum(filters.accepts(self.filters, attributes) for attributes in given)
 
     def page(self, after: str, limit: int) -> tuple[list[str], str]:
@@ -241,13 +242,15 @@ class Events:
 
     def take(self, candidates: Sequence[str]) -> list[Found]:
         """See :class:`Matches`."""
-        # Locked first, then looked at: of two replays at once the second one sees what the first one made.
-        locked = self.rows.model._default_manager.using(self.rows.db).filter(pk__in=candidates).order_by("pk")
-        list(locked.select_for_update(no_key=True).values_list("pk"))
-        rows = self.rows.filter(pk__in=candidates).values_list("pk", "attributes")
-        taken = [key for key, attributes in rows if filters.accepts(self.filters, attributes)]
+        # Looked at again once they are locked: of two replays at once the second one sees what the first one made.
+        locked = Event.objects.using(self.rows.db).filter(pk__in=self._taken(candidates)).order_by("pk")
+        taken = self._taken(list(locked.select_for_update(no_key=True).values_list("pk", flat=True)))
         firsts = dict(self.firsts.filter(event_id__in=taken).values_list("event_id", "pk"))
         return [Found(key, firsts.get(key)) for key in taken]
+
+    def _taken(self, candidates: Sequence[str]) -> list[str]:
+        rows = self.rows.filter(*self.lacking, pk__in=candidates).values_list("pk", "attributes")
+        return [key for key, attributes in rows if filters.accepts(self.filters, attributes)] if candidates else []
 
 
 def _window(field: str, replay: Replay) -> models.Q:
@@ -262,20 +265,22 @@ def _named(patterns: Iterable[str] | None) -> models.Q:
     )
 
 
-def _none_of(got: models.QuerySet[Delivery], endpoint_id: str) -> list[models.Q]:
-    """Return the conditions that an event has none of these deliveries to the endpoint.
+def _never(got: DeliveryQuerySet, endpoint_id: str) -> list[models.Q]:
+    """Return the conditions that none of these deliveries is the event's to the endpoint; one for each index of them.
 
-    One for each index by which they are found. A replay of a single DLQ entry is found by the delivery it repeats.
+    What repeats a delivery of its own is not looked for: there is that one.
     """
     mine = got.filter(event_id=models.OuterRef("pk"), endpoint_id=endpoint_id)
-    repeats = got.filter(
+    return [~models.Q(models.Exists(mine.filter(FIRST))), ~models.Q(models.Exists(mine.filter(replay__isnull=False)))]
+
+
+def _idle(got: DeliveryQuerySet, endpoint_id: str) -> list[models.Q]:
+    """Return the conditions that no delivery of the event to the endpoint is pending."""
+    pending = got.pending()
+    repeats = pending.filter(
         replay_of__event_id=models.OuterRef("pk"),
         replay_of__endpoint_id=endpoint_id,
         replay_of__replay_of__isnull=True,
         replay_of__replay__isnull=True,
     )
-    return [
-        ~models.Q(models.Exists(mine.filter(FIRST))),
-        ~models.Q(models.Exists(mine.filter(replay__isnull=False))),
-        ~models.Q(models.Exists(repeats)),
-    ]
+    return [*_never(pending, endpoint_id), ~models.Q(models.Exists(repeats))]

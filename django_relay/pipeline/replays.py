@@ -229,10 +229,14 @@ def _turn(replay: Replay, *, now: datetime, using: str) -> tuple[int, int]:
     """Return whose turn it is, as a place in the cursor, and how many it may have; none while all have enough due."""
     if replay.kind == Replay.Kind.DISCARD:
         return 0, CHUNK
-    due = Delivery.objects.using(using).pending().filter(replay=replay, next_attempt_at__lte=now)
-    counted = due.filter(endpoint__enabled=True).values_list("endpoint_id").annotate(models.Count("pk")).order_by()
-    counts = dict(counted)
     most = conf.settings.MAX_REPLAY_DUE_PER_ENDPOINT
+    left = [endpoint_id for endpoint_id, _after in replay.cursor]
+    enabled = set(Endpoint.objects.using(using).filter(pk__in=left, enabled=True).values_list("pk", flat=True))
+    if left[0] not in enabled:
+        return 0, most
+    due = Delivery.objects.using(using).pending().filter(replay=replay, next_attempt_at__lte=now)
+    counted = due.filter(endpoint_id__in=enabled).values_list("endpoint_id").annotate(models.Count("pk"))
+    counts = dict(counted.order_by())
     for number, (endpoint_id, _after) in enumerate(replay.cursor):
         room = most - counts.get(endpoint_id, 0)
         if 2 * room >= most:

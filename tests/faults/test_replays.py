@@ -138,8 +138,8 @@ class TestBesideLiveEvents:
         stage.wait_for_requests(200, seconds=30)
         for _ in range(live):
             for tenant_id, found in waited.items():
+                (event_id,) = stage.emit(1, tenant_id=tenant_id)  # on SQLite it may have to wait to be written
                 before = len(stage.receiver.requests("/busy"))
-                (event_id,) = stage.emit(1, tenant_id=tenant_id)
 
                 def arrived(event_id=event_id):
                     requests = stage.receiver.requests()

@@ -39,6 +39,8 @@ VIOLATIONS = [
     (STEPS, "pipeline/outbox.py", "from django_relay.pipeline import worker"),
     (STEPS, "pipeline/wakeup.py", "from django_relay.pipeline import outbox"),
     (STEPS, "pipeline/notifications.py", "from django_relay.pipeline import wakeup"),
+    (STEPS, "pipeline/dlq.py", "from django_relay.pipeline import deliveries"),
+    (STEPS, "pipeline/matching.py", "from django_relay.pipeline import replays"),
     (STEPS, "pipeline/sweeper.py", ""),
     (RULES, "rules/retries.py", "from django.utils import timezone"),
     (RULES, "rules/retries.py", "from django_relay import conf"),

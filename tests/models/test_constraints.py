@@ -6,8 +6,8 @@ import pytest
 from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
-from django_relay.models import Application, Delivery, DLQEntry, Endpoint, Event, EventType
-from tests.factories import make_delivery, make_dlq_entry, make_endpoint, make_event, make_event_type
+from django_relay.models import Application, Delivery, DLQEntry, Endpoint, Erasure, Event, EventType, Replay
+from tests.factories import make_delivery, make_dlq_entry, make_endpoint, make_event, make_event_type, make_replay
 
 pytestmark = pytest.mark.django_db
 
@@ -57,6 +57,12 @@ class TestDelivery:
         refused(lambda: twin(delivery, replay_of=delivery), "relay_delivery_one_replay_at_a_time")
         Delivery.objects.filter(pk=replay.pk).update(state="delivered", completed_at=timezone.now())
         twin(delivery, replay_of=delivery)
+
+    def test_one_of_an_event_for_an_endpoint_in_a_replay(self):
+        delivery, replay = make_delivery(state="failed"), make_replay()
+        twin(delivery, replay=replay)
+        refused(lambda: twin(delivery, replay=replay), "relay_delivery_once_per_replay")
+        twin(delivery, replay=make_replay())
 
     @pytest.mark.parametrize(
         "values",
@@ -110,7 +116,27 @@ class TestEvent:
         assert Event.objects.filter(idempotency_key="").count() == 2
 
 
+class TestReplay:
+    @pytest.mark.parametrize(
+        "values",
+        [{"state": "completed"}, {"state": "cancelled"}, {"completed_at": timezone.now()}],
+        ids=["completed", "cancelled", "pending and ended"],
+    )
+    def test_ended_if_and_only_if_it_says_when(self, values):
+        make_replay()
+        refused(lambda: Replay.objects.update(**values), "relay_replay_completed_once_ended")
+
+
 class TestTheRest:
+    def test_one_erasure_of_a_tenant_in_progress(self):
+        application = Application.objects.get()
+        erasure = Erasure.objects.create(application=application, tenant_id="acme")
+        refused(
+            lambda: Erasure.objects.create(application=application, tenant_id="acme"), "relay_erasure_one_at_a_time"
+        )
+        Erasure.objects.filter(pk=erasure.pk).update(state="completed")
+        Erasure.objects.create(application=application, tenant_id="acme")
+
     def test_one_event_type_of_a_name_in_an_application(self):
         make_event_type("a")
         refused(lambda: make_event_type("a"), "relay_event_type_unique_name")

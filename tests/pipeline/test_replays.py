@@ -440,7 +440,7 @@ class TestChunks:
             with CaptureQueriesContext(connection) as queries:
                 assert advance() == size + 1
             costs.append(len(queries))
-        assert costs[0] == costs[1] <= 13
+        assert costs[0] == costs[1] <= 14
 
     def test_no_more_than_so_many_are_due_at_once_for_an_endpoint(self):
         one, two = make_endpoint(), make_endpoint()
