@@ -4,7 +4,6 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
-from django.contrib.admin.widgets import AdminSplitDateTime
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
@@ -44,8 +43,11 @@ class KeyForm(forms.Form):
     scopes = forms.MultipleChoiceField(
         label=_("What it lets do"), choices=list(_WHAT.items()), initial=["read"], widget=forms.CheckboxSelectMultiple
     )
-    expires_at = forms.SplitDateTimeField(
-        label=_("Expires at"), required=False, widget=AdminSplitDateTime, help_text=_("Empty is never.")
+    expires_at = forms.DateTimeField(
+        label=_("Expires at"),
+        required=False,
+        widget=forms.DateTimeInput(attrs={"type": "datetime-local"}),
+        help_text=_("Empty is never."),
     )
 
     def clean(self) -> dict[str, Any]:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 else:
     PlainAdmin, PlainChangeList, PlainFilter = admin.ModelAdmin, ChangeList, admin.SimpleListFilter
 
-PER_PAGE = 100
+PER_PAGE = paging.DEFAULT_LIMIT
 AFTER = "after"
 """The parameter that names where a page begins."""
 _SPANS = {
