@@ -8,7 +8,7 @@ from django.core.exceptions import PermissionDenied, ValidationError
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils import timezone
-from django.utils.translation import gettext as _t
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_variables
 
@@ -133,13 +133,17 @@ class ApiKeyAdmin(KeysetAdmin, Operated, ReadOnly):
     def state_badge(self, row: ApiKey) -> Any:
         """Show whether it opens anything."""
         if row.revoked_at is not None:
-            return cells.badge("revoked", _t("revoked"))
-        return cells.badge("live", _t("live")) if row.is_live(timezone.now()) else cells.badge("expired", _t("expired"))
+            return cells.badge("revoked", gettext("revoked"))
+        return (
+            cells.badge("live", gettext("live"))
+            if row.is_live(timezone.now())
+            else cells.badge("expired", gettext("expired"))
+        )
 
     @admin.display(description=_("whose"))
     def owner(self, row: ApiKey) -> str:
         """Name the tenant, or the operator."""
-        return _t("operator") if row.is_operator else cells.tenant(row.tenant_id)
+        return gettext("operator") if row.is_operator else cells.tenant(row.tenant_id)
 
     @admin.display(description=_("scopes"))
     def scope_list(self, row: ApiKey) -> str:

@@ -11,7 +11,7 @@ from django.db import models, transaction
 from django.http import Http404, HttpRequest, HttpResponseBase
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
-from django.utils.translation import gettext as _t
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from django_relay import exceptions
@@ -79,7 +79,7 @@ def _start(caller: Caller, kind: str, shares: Sequence[tuple[Share, dict[str, An
             made.append(replay)
     if len(made) == 1:
         return Done(_("The workers are at it."), goto=cells.url_of(Replay, made[0].pk))
-    said = _t("%(count)d replays were started, one for each tenant.") % {"count": len(made)}
+    said = gettext("%(count)d replays were started, one for each tenant.") % {"count": len(made)}
     return Done(said, goto=cells.url_of(Replay))
 
 
@@ -177,12 +177,14 @@ class DLQEntryAdmin(KeysetAdmin, Operated, ReadOnly):
         term = request.GET.get("q", "").strip()
         if request.GET.get("state", "open") != "open" or request.GET.get("status"):
             raise exceptions.InvalidReplay(
-                _t("Only what is open can be sent again or discarded, whatever its status code: take off that filter.")
+                gettext(
+                    "Only what is open can be sent again or discarded, whatever its status code: take off that filter."
+                )
             )
         kind = searching.kind_of(term)
         if kind not in {"", "ep_"}:
             raise exceptions.InvalidReplay(
-                _t("Look for a tenant or an endpoint, or for nothing; one entry has a page.")
+                gettext("Look for a tenant or an endpoint, or for nothing; one entry has a page.")
             )
         endpoints = Endpoint.objects.using(using).filter(deleted_at__isnull=True)
         if kind == "ep_":
@@ -195,7 +197,7 @@ class DLQEntryAdmin(KeysetAdmin, Operated, ReadOnly):
         shares = [Share(slug, tenant_id, None) for slug, tenant_id in owners.order_by()[: TENANTS + 1]]
         if len(shares) > TENANTS:
             raise exceptions.InvalidReplay(
-                _t("More than %(count)d tenants have open entries: do it by tenant.") % {"count": TENANTS}
+                gettext("More than %(count)d tenants have open entries: do it by tenant.") % {"count": TENANTS}
             )
         return shares
 

@@ -8,7 +8,7 @@ from django.contrib import admin, messages
 from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect
 from django.urls import URLPattern, path
 from django.utils import timezone
-from django.utils.translation import gettext as _t
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from django_relay import exceptions
@@ -176,10 +176,14 @@ class EndpointAdmin(KeysetAdmin, Operated):
     def state_badge(self, row: Endpoint) -> Any:
         """Show how it is."""
         if row.deleted_at is not None:
-            return cells.badge("deleted", _t("deleted"))
+            return cells.badge("deleted", gettext("deleted"))
         if not row.enabled:
-            return cells.badge("disabled", f"{_t('disabled')}: {row.get_disabled_reason_display()}")
-        return cells.badge("failing", _t("failing")) if row.failing_since else cells.badge("enabled", _t("enabled"))
+            return cells.badge("disabled", f"{gettext('disabled')}: {row.get_disabled_reason_display()}")
+        return (
+            cells.badge("failing", gettext("failing"))
+            if row.failing_since
+            else cells.badge("enabled", gettext("enabled"))
+        )
 
     @admin.display(description=_("tenant"))
     def tenant(self, row: Endpoint) -> str:

@@ -6,7 +6,7 @@ from django import forms
 from django.contrib import admin
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest
-from django.utils.translation import gettext as _t
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from django_relay import exceptions
@@ -172,13 +172,15 @@ class EventTypeAdmin(Operated, PlainAdmin):
     def state_badge(self, row: EventType) -> Any:
         """Show whether it takes events."""
         return (
-            cells.badge("deprecated", _t("deprecated")) if row.deprecated else cells.badge("live", _t("takes events"))
+            cells.badge("deprecated", gettext("deprecated"))
+            if row.deprecated
+            else cells.badge("live", gettext("takes events"))
         )
 
     @admin.display(description=_("declared"))
     def source(self, row: EventType) -> str:
         """Say where it is declared."""
-        return _t("in code: change it there") if row.pk and _is_declared(row) else _t("here, or by a program")
+        return gettext("in code: change it there") if row.pk and _is_declared(row) else gettext("here, or by a program")
 
 
 def _is_declared(row: EventType) -> bool:

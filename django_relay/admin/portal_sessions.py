@@ -9,7 +9,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
-from django.utils.translation import gettext as _t
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_variables
 
@@ -57,7 +57,7 @@ def why_closed() -> str:
     try:
         reverse("relay_portal:enter")
     except NoReverseMatch:
-        return _t("The portal is not mounted: put include('django_relay.portal.urls') into the URLconf.")
+        return gettext("The portal is not mounted: put include('django_relay.portal.urls') into the URLconf.")
     return ""
 
 
@@ -128,11 +128,11 @@ class PortalSessionAdmin(KeysetAdmin, Operated, ReadOnly):
         """Show whether it lets somebody in."""
         now = timezone.now()
         if row.revoked_at is not None:
-            return cells.badge("revoked", _t("ended"))
+            return cells.badge("revoked", gettext("ended"))
         if row.is_open(now):
-            return cells.badge("live", _t("open"))
+            return cells.badge("live", gettext("open"))
         unused = row.used_at is None and row.link_expires_at > now
-        return cells.badge("unused", _t("link not used")) if unused else cells.badge("expired", _t("over"))
+        return cells.badge("unused", gettext("link not used")) if unused else cells.badge("expired", gettext("over"))
 
     @admin.display(description=_("can"))
     def can(self, row: PortalSession) -> str:

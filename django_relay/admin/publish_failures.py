@@ -4,7 +4,7 @@ from typing import Any
 
 from django.contrib import admin
 from django.db import DatabaseError
-from django.utils.translation import gettext as _t
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from django_relay import exceptions
@@ -24,7 +24,7 @@ def _emit(caller: Caller, failure: PublishFailure, chosen: dict[str, Any]) -> Do
     except (DatabaseError, TypeError) as error:
         raise exceptions.InvalidEvent(f"It cannot be stored: {error}") from error
     if event is None:
-        raise exceptions.WrongState(_t("It was emitted already, or sending is switched off."), code="emitted")
+        raise exceptions.WrongState(gettext("It was emitted already, or sending is switched off."), code="emitted")
     application = failure.arguments.get("application", "default")
     audit.record("publish_failure.emitted", failure, caller=caller, application=application)
     return Done(_("The event is stored, as of when it was first tried."), goto=cells.url_of(Event, event.pk))
@@ -68,7 +68,9 @@ class PublishFailureAdmin(KeysetAdmin, Operated, ReadOnly):
     def state_badge(self, row: PublishFailure) -> Any:
         """Show whether it was emitted."""
         return (
-            cells.badge("emitted", _t("emitted")) if row.emitted_at else cells.badge("not emitted", _t("not emitted"))
+            cells.badge("emitted", gettext("emitted"))
+            if row.emitted_at
+            else cells.badge("not emitted", gettext("not emitted"))
         )
 
     @admin.display(description=_("error"))
