@@ -6,6 +6,7 @@ from django.contrib import admin
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
+from django_relay import sources
 from django_relay.admin import cells
 from django_relay.admin.deliveries import endpoint_of
 from django_relay.admin.lists import Found, KeysetAdmin, ReadOnly, TimeFilter
@@ -14,6 +15,7 @@ from django_relay.models import (
     EndpointHour,
     EndpointPace,
     Erasure,
+    JobRun,
     SigningSecret,
     TenantLock,
     WorkerPresence,
@@ -66,6 +68,30 @@ class WorkerPresenceAdmin(KeysetAdmin, ReadOnly):
     def seen(self, row: WorkerPresence) -> Any:
         """Show when it last said that it lives."""
         return cells.moment(row.seen_at)
+
+
+@admin.register(JobRun)
+class JobRunAdmin(KeysetAdmin, ReadOnly):
+    """What is remembered of a background job that becomes events."""
+
+    list_display = ("short_id", "source", "job_id", "attempt", "state_badge", "hostname", "pid", "heard")
+    search_help_text = _("A job's own id; whole, not in part.")
+
+    def arms(self, term: str, params: dict[str, Any], *, using: str) -> Found:
+        """Find by the id that the job system gave it, in each of them."""
+        return Found(
+            [{"source": source, "job_id": term} for source in sources.SOURCES] if term else searching.EVERYBODY
+        )
+
+    @admin.display(description=_("state"))
+    def state_badge(self, row: JobRun) -> Any:
+        """Show where it stands."""
+        return cells.badge(row.state, row.get_state_display())
+
+    @admin.display(description=_("heard"))
+    def heard(self, row: JobRun) -> Any:
+        """Show when something was last heard of it."""
+        return cells.moment(row.updated_at)
 
 
 @admin.register(Erasure)

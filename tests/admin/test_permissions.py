@@ -8,7 +8,7 @@ from django.contrib import admin
 from django.urls import URLPattern
 
 from django_relay.admin.operations import Operated
-from django_relay.models import AuditEntry, EndpointHour, Erasure, PublishFailure, SigningSecret, WorkerPresence
+from django_relay.models import AuditEntry, EndpointHour, Erasure, JobRun, PublishFailure, SigningSecret, WorkerPresence
 from tests.admin.conftest import SUPPORT
 from tests.factories import (
     make_api_key,
@@ -57,6 +57,7 @@ def rows():
         "publishfailure": failure,
         "endpointhour": hour,
         "workerpresence": WorkerPresence.objects.create(runner="process", state="working", seen_at="2026-01-01T10:00Z"),
+        "jobrun": JobRun.objects.create(source="django_q", job_id="1"),
         "erasure": Erasure.objects.create(application=entry.endpoint.application, tenant_id="gone"),
     }
     return {model._meta.model_name: made.get(model._meta.model_name) or model.objects.first() for model in MODELS}

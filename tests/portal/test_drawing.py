@@ -133,7 +133,9 @@ def cases():
     now = int(time.time())
 
     def headers(sent_at, *keys):
-        signed = signing.signature_header(keys, webhook_id="evt_1", timestamp=sent_at, body=BODY.encode())
+        signed = signing.signature_header(
+            map(signing.Signer, keys), webhook_id="evt_1", timestamp=sent_at, body=BODY.encode()
+        )
         return {"webhook-id": "evt_1", "webhook-timestamp": str(sent_at), "webhook-signature": signed}
 
     yield headers(now, SECRET), BODY, True
