@@ -3,13 +3,10 @@
 import logging
 from collections.abc import Sequence
 from datetime import datetime
-from functools import partial
 from typing import TYPE_CHECKING
 
-from django.db import transaction
-
 from django_relay import signals
-from django_relay.models import operational
+from django_relay.models import operational, writing
 
 if TYPE_CHECKING:
     from django_relay.models.endpoint import Endpoint
@@ -31,7 +28,7 @@ def tell(facts: Sequence[tuple[str, "Endpoint"]], *, now: datetime, using: str) 
     """
     operational.of_endpoints(facts, now=now, using=using)
     for fact, endpoint in facts:
-        transaction.on_commit(partial(_announce, fact, endpoint), using=using, robust=True)
+        writing.after_commit(_announce, fact, endpoint, using=using)
 
 
 def _announce(fact: str, endpoint: "Endpoint") -> None:

@@ -61,6 +61,18 @@ def in_transaction(step: Callable[P, R]) -> Callable[P, R]:
     return run
 
 
+def after_commit(call: Callable[..., object], *arguments: object, using: str) -> None:
+    """Call with the arguments once the current transaction has committed; an error is logged, and stops nobody.
+
+    Django's robust hooks log the name of what failed. A ``functools.partial`` has none, and would raise there.
+    """
+
+    def run() -> None:
+        call(*arguments)
+
+    transaction.on_commit(run, using=using, robust=True)
+
+
 def _take_write_lock(using: str) -> None:
     with connections[using].cursor() as cursor:
         table = connections[using].ops.quote_name(Application._meta.db_table)

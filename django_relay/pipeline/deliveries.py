@@ -1,6 +1,5 @@
 """One delivery, as its owner or staff ask: attempt it now, or not at all."""
 
-import functools
 import logging
 from datetime import datetime
 
@@ -79,7 +78,7 @@ def _retry(delivery_id: str, *, now: datetime, using: str) -> Delivery:
     endpoint = Endpoint.objects.using(using).filter(pk=delivery.endpoint_id, deleted_at__isnull=True).first()
     if endpoint is None:
         raise exceptions.NotReplayable("The endpoint was deleted.", code="endpoint_deleted")
-    transaction.on_commit(functools.partial(wakeup.wake, using), using=using, robust=True)
+    writing.after_commit(wakeup.wake, using, using=using)
     if delivery.state == Delivery.State.PENDING:
         if delivery.leased_until is not None and delivery.leased_until > now:
             raise _in_flight()

@@ -1,6 +1,5 @@
 """Step 6: what was given up is sent again, or let go of."""
 
-import functools
 import logging
 from datetime import datetime
 
@@ -77,5 +76,5 @@ def _replay(entry_id: str, *, now: datetime, using: str) -> Delivery:
     entry.replayed_at = now
     entry.replay_count += 1
     entry.save(update_fields=["replayed_at", "replay_count", "updated_at"])
-    transaction.on_commit(functools.partial(wakeup.wake, using), using=using, robust=True)
+    writing.after_commit(wakeup.wake, using, using=using)
     return delivery

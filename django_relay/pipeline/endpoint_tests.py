@@ -5,7 +5,6 @@ nobody is told of it by signals or operational events. It is fanned out to no ot
 """
 
 import logging
-from functools import partial
 from typing import Any, NamedTuple
 
 from django.db import router, transaction
@@ -58,7 +57,7 @@ def send(endpoint: Endpoint, event_type: str, *, data: Any = None, actor: str = 
     event.only_endpoint_id = stored.pk
     outbox.store([event], using=using)
     extra = {"event": "endpoint.tested", "endpoint_id": stored.pk, "event_id": event.pk, "actor": actor}
-    transaction.on_commit(partial(logger.info, "endpoint.tested %s", stored.pk, extra=extra), using=using, robust=True)
+    transaction.on_commit(lambda: logger.info("endpoint.tested %s", stored.pk, extra=extra), using=using, robust=True)
     return event
 
 

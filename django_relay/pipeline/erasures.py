@@ -8,7 +8,6 @@ What is made after it was asked for stays: a host that lets a tenant go makes no
 of who did what, stays until its own retention.
 """
 
-import functools
 import logging
 import re
 from collections.abc import Callable, Collection
@@ -93,7 +92,7 @@ def _start(owner: Application, tenant_id: str, actor: str, *, now: datetime, usi
     erasure = Erasure(application=owner, tenant_id=tenant_id, requested_by=actor[:255], created_at=now, updated_at=now)
     if not writing.insert_new([erasure], using=using):
         return Erasure.objects.using(using).in_progress().get(application=owner, tenant_id=tenant_id)
-    transaction.on_commit(functools.partial(wakeup.wake, using), using=using, robust=True)
+    writing.after_commit(wakeup.wake, using, using=using)
     _log_after_commit("erasure.started", erasure, using)
     return erasure
 

@@ -20,10 +20,9 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Any
 
-from django.db import connections, transaction
+from django.db import connections
 
 from django_relay import conf
 from django_relay.models import Endpoint, EndpointHour, facts, writing
@@ -118,7 +117,7 @@ def _write(news: Mapping[str, _Seen], *, now: datetime, using: str) -> list[Sett
             told.append((fact, row))
     for items, found in changed.items():
         endpoints.filter(pk__in=found).update(**dict(items))
-    transaction.on_commit(partial(_learn, rows, news, now), using=using, robust=True)
+    writing.after_commit(_learn, rows, news, now, using=using)
     facts.tell(told, now=now, using=using)
     return _passed_over({key: seen for key, seen in news.items() if key not in rows}, using=using)
 

@@ -4,7 +4,6 @@
 that wake be lost, they find the event by themselves.
 """
 
-import functools
 import hashlib
 import json
 import logging
@@ -143,7 +142,7 @@ def store(rows: list[Event], *, using: str) -> list[Event]:
     """Store what :func:`build` made, and return it, each that was stored before as it is stored."""
     inserted = writing.insert_new(rows, using=using)
     if inserted:
-        transaction.on_commit(functools.partial(wakeup.wake, using), using=using, robust=True)
+        writing.after_commit(wakeup.wake, using, using=using)
     first_of_id: dict[str, Event] = {}
     for row in rows:
         first_of_id.setdefault(row.pk, row)

@@ -8,7 +8,6 @@ rest. What is held for a disabled endpoint, and what waits for its next retry, i
 Only what there was at the start is matched: ``until`` is never later than that.
 """
 
-import functools
 import logging
 import random
 from collections.abc import Sequence
@@ -152,7 +151,7 @@ def _start(replay: Replay, *, using: str) -> Replay:
         )
     replay.cursor = [[endpoint.pk, ""] for endpoint in matching.named_endpoints(replay, using=using)]
     replay.save(using=using, force_insert=True)
-    transaction.on_commit(functools.partial(wakeup.wake, using), using=using, robust=True)
+    writing.after_commit(wakeup.wake, using, using=using)
     _log_after_commit("replay.started", replay, using, actor=replay.requested_by)
     return replay
 
@@ -189,7 +188,7 @@ def _again(event_id: str, endpoint_ids: Sequence[str] | None, actor: str, *, now
     if not replay.done_count:
         raise exceptions.NotReplayable("The event is on its way to them already.", code="already_pending")
     replay.save(using=using, force_insert=True)
-    transaction.on_commit(functools.partial(wakeup.wake, using), using=using, robust=True)
+    writing.after_commit(wakeup.wake, using, using=using)
     _log_after_commit("replay.completed", replay, using, actor=actor)
     return replay
 

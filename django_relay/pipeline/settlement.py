@@ -10,10 +10,9 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Any, NamedTuple
 
-from django.db import connections, transaction
+from django.db import connections
 
 from django_relay import conf, ids, signals
 from django_relay.models import Attempt, Delivery, DLQEntry, EndpointHour, operational, postgres, writing
@@ -40,7 +39,7 @@ def settle(results: Sequence[tuple[Lease, Outcome]], *, now: datetime, using: st
     writing.insert_new(entries, using=using)
     operational.of_deliveries(new, now=now, using=using)
     EndpointHour.objects.using(using).add(new, now)  # last: other workers write the same rows
-    transaction.on_commit(partial(_announce, records, entries, using), using=using, robust=True)
+    writing.after_commit(_announce, records, entries, using, using=using)
     return [record.settled for record in records]
 
 

@@ -48,7 +48,7 @@ from django_q.signing import SignedPackage
 from django_q.utils import get_func_repr
 
 from django_relay import conf
-from django_relay.models import Event
+from django_relay.models import Event, writing
 from django_relay.sources import jobs
 from django_relay.sources.job_facts import JobError, JobFact, Workflow
 
@@ -122,7 +122,7 @@ def _queued(instance: OrmQ, created: bool, using: str, **kwargs: Any) -> None:
     if using == router.db_for_write(Event):
         jobs.enqueued(_fact(task))
     else:
-        transaction.on_commit(functools.partial(jobs.enqueued, _fact(task)), using=using, robust=True)
+        writing.after_commit(jobs.enqueued, _fact(task), using=using)
 
 
 def _queues_in_database() -> bool:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from django_relay.models import Attempt, Delivery, DLQEntry
+from django_relay.models import Attempt, Delivery, DLQEntry, Endpoint
 from tests.processes import wait_until
 
 pytestmark = pytest.mark.process
@@ -38,7 +38,9 @@ class TestDisabledEndpoint:
         stage.receiver.answer("/hooks", 410)
         events = stage.emit(10)
         stage.worker(MAX_IN_FLIGHT=2)
-        wait_until(lambda: DLQEntry.objects.exists() and not Delivery.objects.leased().exists(), 15, "it is gone")
+        wait_until(
+            lambda: not Endpoint.objects.open().exists() and not Delivery.objects.leased().exists(), 15, "it is gone"
+        )
         endpoint.refresh_from_db()
         assert (endpoint.enabled, endpoint.disabled_reason) == (False, "gone")
         given_up = set(DLQEntry.objects.values_list("event_id", flat=True))
