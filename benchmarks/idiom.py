@@ -28,7 +28,7 @@ def deliver(delivery_id: str) -> None:
         "webhook-id": event.pk,
         "webhook-timestamp": str(timestamp),
         "webhook-signature": signing.signature_header(
-            endpoint.secrets, webhook_id=event.pk, timestamp=timestamp, body=body
+            map(signing.Signer, endpoint.secrets), webhook_id=event.pk, timestamp=timestamp, body=body
         ),
         "content-type": content_type,
     }
