@@ -102,10 +102,18 @@ class JobRun(models.Model):
             return True
         if self.pid is None or self.hostname != this_machine():
             return False
-        try:
-            os.kill(self.pid, 0)
-        except ProcessLookupError:
-            return True
-        except PermissionError:
-            return False
+        return not _is_running(self.pid)
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
         return False
+    except PermissionError:  # another user's
+        return True
+    try:
+        state = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0]
+    except OSError:  # not on Linux, or gone since
+        return True
+    return state not in (b"Z", b"X")  # ended, and waiting for its parent to take note

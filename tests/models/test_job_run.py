@@ -55,6 +55,14 @@ class TestIsLost:
     def test_not_a_process_that_lives(self):
         assert not make(hostname=this_machine(), pid=os.getpid()).is_lost(timezone.now())
 
+    def test_a_process_that_has_ended_and_that_its_parent_has_not_asked_for(self):
+        process = subprocess.Popen([sys.executable, "-c", ""], stdout=subprocess.PIPE)
+        process.stdout.read()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        assert make(hostname=this_machine(), pid=process.pid).is_lost(timezone.now())
+        process.stdout.close()
+        process.wait()
+
     def test_not_a_process_of_another_machine_until_its_time_is_over(self):
         now = timezone.now()
         run = make(hostname="elsewhere", pid=pid_of_the_dead(), lost_at=now)
