@@ -29,6 +29,16 @@ LOOKS = 5
 ANY = object()
 """In an arm: the column has some value."""
 
+
+class Unplanned(NamedTuple):
+    """In an arm: the column has this value, which PostgreSQL's planner is not to see.
+
+    Of a value that is a partial index's condition it may read that index whole, and sort, for a page of one in order.
+    """
+
+    value: Any
+
+
 M = TypeVar("M", bound=models.Model)
 
 _SALT = "django_relay.cursor"
@@ -166,8 +176,9 @@ def _where(
         if value is None or value is ANY:
             parts.append(f"{field.column} IS {'NOT ' if value is ANY else ''}NULL")
             continue
-        parts.append(f"{field.column} = %s")
-        values.append(field.get_db_prep_value(value, connection))
+        unplanned = isinstance(value, Unplanned)
+        parts.append(f"{field.column} = {'(SELECT %s)' if unplanned else '%s'}")
+        values.append(field.get_db_prep_value(value.value if unplanned else value, connection))
     for sign, key in ((">=", bounds.first), ("<", bounds.last)):
         if key is None:
             continue
