@@ -9,6 +9,7 @@ import signal
 
 import pytest
 from django.core.cache import cache
+from django.core.servers.basehttp import ThreadedWSGIServer
 from django.db import connections
 from django.test.utils import setup_databases, teardown_databases
 
@@ -20,6 +21,9 @@ _DATABASE_FIXTURES = {"db", "transactional_db"}
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     # Shells start background jobs deaf to Ctrl-C, and processes inherit that: those of the tests have to hear it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+ThreadedWSGIServer.request_queue_size = 128  # tests send more than ten requests at once to Django's live server
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

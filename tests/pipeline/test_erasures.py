@@ -51,13 +51,14 @@ TABLES = (
 def make_everything(person, application="default"):
     """Make some of whatever is stored of a tenant: in every state, of several endpoints, one of them deleted."""
     of = {"person": person, "application": application}
-    endpoint = make_endpoint(**of, retry_schedule=[], rate_limit=1_000)
+    endpoint = make_endpoint(**of, url=f"{person.url}/{application}", retry_schedule=[], rate_limit=1_000)
     other = make_endpoint(**of, event_types=["order.*"])
     for _ in range(5):
         make_event(**of)
     make_event(**of, event_type="order.placed")
     endpoint_tests.send(other, "order.placed")
-    deliver_pending(transport=FakeTransport([200, 500, 500, 500, 200]))
+    answers = {endpoint.url: iter([200, 500, 500, 500])}
+    deliver_pending(transport=FakeTransport(lambda request: next(answers.get(request.url, iter(())), 200)))
     entry = DLQEntry.objects.open().filter(endpoint=endpoint).first()
     dlq.replay(entry)
     replays.start("failed", tenant_id=person.tenant_id, application=application)
