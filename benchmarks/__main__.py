@@ -33,10 +33,10 @@ def main() -> int:
         stage.close()
         report.progress()
     missed = [f"{result.name}: {check.what}" for result in results for check in result.checks if check.ok is False]
-    unknown = sum(check.ok is None and not check.is_reported for result in results for check in result.checks)
+    unmeasured = sum(check.ok is None and not check.is_reported for result in results for check in result.checks)
     print("\nMissed:\n  " + "\n  ".join(missed) if missed else "\nNo bar was missed.")
-    if unknown:
-        print(f"{unknown} bars could not be measured.")
+    if unmeasured:
+        print(f"{unmeasured} bars could not be measured.")
     return bool(missed)
 
 

@@ -7,6 +7,7 @@ the same statements as those of the tests that look at the plans.
 import json
 import time
 from datetime import timedelta
+from typing import Any
 
 from django.contrib.auth.models import User
 from django.db import connection
@@ -83,7 +84,11 @@ def _fill(rows: int) -> None:
         tenant = "tenant7" if number < 50 else f"tenant{number}"
         Endpoint.objects.register(tenant_id=tenant, url=f"https://{number}.example/", event_types=["*"])
     application = Application.objects.get(slug="default")
-    values = {"application": ids.to_uuid(application.pk, prefix="app_"), "rows": rows, "endpoints": ENDPOINTS}
+    values: dict[str, Any] = {
+        "application": ids.to_uuid(application.pk, prefix="app_"),
+        "rows": rows,
+        "endpoints": ENDPOINTS,
+    }
     with connection.cursor() as cursor:
         for statement in filter(str.strip, FILL.split(";\n")):
             cursor.execute(statement, values)

@@ -16,6 +16,7 @@ import json
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from django.db import transaction
 from django_q.models import OrmQ
@@ -149,7 +150,7 @@ def _check(result: Result) -> None:
 
     limit, curl, plain = ("limit", "raw"), ("qcluster", "curl"), ("qcluster", "requests")
     idiom = ("idiom", "requests.post")
-    slow = {"processes": 1, "receiver": f"{SLOW_SECONDS * 1e3:.0f} ms"}
+    slow: dict[str, Any] = {"processes": 1, "receiver": f"{SLOW_SECONDS * 1e3:.0f} ms"}
     curl_slow, plain_slow = (of("per_s", "relay_worker", name, **slow) for name in ("curl", "requests"))
     result.at_least("qcluster curl / limit, deliveries/s", ratio(of("per_s", *curl), of("per_s", *limit)), 0.6)
     result.at_least("qcluster curl / idiom, deliveries/s", ratio(of("per_s", *curl), of("per_s", *idiom)), 30)

@@ -7,6 +7,7 @@ interleaved.
 """
 
 import json
+from collections.abc import Sequence
 from contextlib import contextmanager
 
 from benchmarks import work
@@ -61,7 +62,9 @@ def measure(stage: Stage, how: str, seconds: float) -> list[Row]:
     ]
 
 
-def start_emitter(stage: Stage, phases: list[tuple[float, float]], registered: list, *, bare: bool = False) -> Process:
+def start_emitter(
+    stage: Stage, phases: Sequence[tuple[float, float]], registered: list, *, bare: bool = False
+) -> Process:
     """Start a process that emits to the endpoints' tenants in turn; its output says when each event was committed."""
     rates = ",".join(f"{rate}x{seconds}" for rate, seconds in phases)
     tenants = [endpoint.tenant_id for endpoint in registered]

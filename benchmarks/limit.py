@@ -40,7 +40,7 @@ class Loop:
         self.database = connection
         rows = connection.execute("SELECT id, url FROM django_relay_endpoint").fetchall()
         connection.commit()
-        self.targets = {endpoint: urlsplit(url) for endpoint, url in rows}
+        self.targets = {endpoint: urlsplit(str(url)) for endpoint, url in rows}
         self.keys = {path: base64.b64decode(secret.removeprefix("whsec_")) for path, secret in secrets.items()}
         self.at_once = in_flight
         self.epoll = select.epoll()
@@ -101,7 +101,7 @@ class Loop:
             ["content-type", "application/json"],
             ["user-agent", "django_relay/limit"],
         ]
-        connection = self.free.pop() if self.free else self.connect(target.hostname, target.port)
+        connection = self.free.pop() if self.free else self.connect(target.netloc)
         connection.send(head.encode() + body)
         self.open[connection.fileno()] = (
             connection,
@@ -113,8 +113,9 @@ class Loop:
             time.monotonic(),
         )
 
-    def connect(self, host: str, port: int) -> socket.socket:
-        connection = socket.create_connection((host, port))
+    def connect(self, address: str) -> socket.socket:
+        host, _colon, port = address.rpartition(":")
+        connection = socket.create_connection((host, int(port)))
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.setblocking(False)
         self.epoll.register(connection.fileno(), select.EPOLLIN)

@@ -48,7 +48,7 @@ def main(secrets: dict[str, str]) -> None:
                 "webhook-signature": f"v1,{base64.b64encode(digest).decode()}",
                 "content-type": "application/json",
             }
-            receiver = receiver or http.client.HTTPConnection(target.hostname, target.port)
+            receiver = receiver or http.client.HTTPConnection(target.netloc)
             receiver.request("POST", target.path, body, headers)
             receiver.getresponse().read()
 

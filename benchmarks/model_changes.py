@@ -22,7 +22,7 @@ from django_relay.sources.model_signals import RelayQuerySet, register
 
 SLICE = 50
 _NUMBERS = count(1)
-_Form = Callable[[], None]
+_Form = Callable[[], object]
 
 
 def run(stage: Stage, scale: str) -> Result:

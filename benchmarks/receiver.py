@@ -205,7 +205,7 @@ class _Server:
     def take(self, number: int, head: bytes, body: bytes) -> None:
         now = time.monotonic()
         self.requests.append((now, head, body))
-        behaviour = self.behaviours and self.behaviours.get(_path(head))
+        behaviour = self.behaviours.get(_path(head)) if self.behaviours else None
         if behaviour:
             behaviour["seen"] += 1
             if behaviour.get("hang"):

@@ -93,8 +93,8 @@ def percentiles(values: Sequence[float]) -> dict[str, float]:
 def condense(rows: Iterable[Row], by: Sequence[str]) -> list[Row]:
     """Return one row for each value of the columns ``by``: the medians of the others, and the spread of ``per_s``."""
     groups: dict[tuple, list[Row]] = {}
-    for row in rows:
-        groups.setdefault(tuple(row.get(name) for name in by), []).append(row)
+    for each in rows:
+        groups.setdefault(tuple(each.get(name) for name in by), []).append(each)
     condensed = []
     for key, group in groups.items():
         row: Row = dict(zip(by, key, strict=True))

@@ -262,7 +262,7 @@ class Stage:
         self._started.append(process)
         return process
 
-    def child(self, module: str, *arguments: str, **environment: str) -> Process:
+    def child(self, module: str, *arguments: str, **environment: Any) -> Process:
         """Start a module's ``main`` with Django set up."""
         return self.python("-m", "benchmarks.child", f"benchmarks.{module}", *arguments, **environment)
 

@@ -90,7 +90,7 @@ def fill(registered: Sequence[Endpoint], count: int) -> None:
 
 
 def _copy(cursor, model: type[models.Model], template: str, changed: Mapping[str, str]) -> None:
-    columns = [field.column for field in model._meta.concrete_fields]
+    columns = [str(field.column) for field in model._meta.concrete_fields]
     names = ", ".join(f'"{column}"' for column in columns)
     values = ", ".join(changed.get(column, f't."{column}"') for column in columns)
     cursor.execute(
