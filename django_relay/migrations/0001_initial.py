@@ -1,4 +1,4 @@
-# The tables of the journey.
+# The tables.
 
 import django.core.validators
 import django.db.models.deletion
@@ -48,6 +48,26 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name='AuditEntry',
+            fields=[
+                ('id', django_relay.fields.PrefixedIdField(editable=False, prefix='aud_', primary_key=True, serialize=False)),
+                ('actor', models.CharField(max_length=255, verbose_name='actor')),
+                ('action', models.CharField(max_length=64, verbose_name='action')),
+                ('object_type', models.CharField(max_length=64, verbose_name='object type')),
+                ('object_id', models.CharField(max_length=255, verbose_name='object')),
+                ('application', models.CharField(blank=True, help_text='Its slug.', max_length=64, verbose_name='application')),
+                ('tenant_id', models.CharField(blank=True, help_text='Empty for what belongs to no tenant.', max_length=255, null=True, verbose_name='tenant')),
+                ('address', models.GenericIPAddressField(blank=True, null=True, verbose_name='from address')),
+                ('changes', models.JSONField(blank=True, default=dict, verbose_name='changes')),
+                ('at', models.DateTimeField(default=django.utils.timezone.now, editable=False, verbose_name='at')),
+            ],
+            options={
+                'verbose_name': 'audit entry',
+                'verbose_name_plural': 'audit entries',
+                'indexes': [models.Index(fields=['at'], name='relay_audit_entry_age'), models.Index(fields=['application', 'tenant_id', 'at'], name='relay_audit_entry_tenant'), models.Index(fields=['object_id', 'at'], name='relay_audit_entry_object')],
+            },
+        ),
+        migrations.CreateModel(
             name='Endpoint',
             fields=[
                 ('id', django_relay.fields.PrefixedIdField(editable=False, prefix='ep_', primary_key=True, serialize=False)),
@@ -75,6 +95,7 @@ class Migration(migrations.Migration):
             options={
                 'verbose_name': 'endpoint',
                 'verbose_name_plural': 'endpoints',
+                'permissions': [('test_endpoint', 'Can send a test event')],
             },
         ),
         migrations.CreateModel(
@@ -103,6 +124,96 @@ class Migration(migrations.Migration):
             options={
                 'verbose_name': 'delivery',
                 'verbose_name_plural': 'deliveries',
+                'permissions': [('replay_delivery', 'Can retry, recover, replay and discard deliveries')],
+            },
+        ),
+        migrations.CreateModel(
+            name='Attempt',
+            fields=[
+                ('id', django_relay.fields.PrefixedIdField(editable=False, prefix='att_', primary_key=True, serialize=False)),
+                ('number', models.PositiveSmallIntegerField(verbose_name='number')),
+                ('trigger', models.CharField(choices=[('automatic', 'automatic'), ('replay', 'replay'), ('test', 'test')], max_length=16, verbose_name='trigger')),
+                ('started_at', models.DateTimeField(verbose_name='started at')),
+                ('duration_ms', models.PositiveIntegerField(verbose_name='duration')),
+                ('status_code', models.PositiveSmallIntegerField(blank=True, null=True, verbose_name='status code')),
+                ('error_kind', models.CharField(blank=True, max_length=32, verbose_name='error kind')),
+                ('error', models.TextField(blank=True, verbose_name='error')),
+                ('request_headers', models.JSONField(default=list, verbose_name='request headers')),
+                ('response_headers', models.JSONField(default=list, verbose_name='response headers')),
+                ('response_body', models.TextField(blank=True, verbose_name='response body')),
+                ('remote_address', models.CharField(blank=True, max_length=64, verbose_name='remote address')),
+                ('next_attempt_at', models.DateTimeField(blank=True, null=True, verbose_name='next attempt at')),
+                ('delivery', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='attempts', to='django_relay.delivery', verbose_name='delivery')),
+                ('endpoint', models.ForeignKey(db_constraint=False, db_index=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='django_relay.endpoint', verbose_name='endpoint')),
+            ],
+            options={
+                'verbose_name': 'attempt',
+                'verbose_name_plural': 'attempts',
+            },
+        ),
+        migrations.CreateModel(
+            name='EndpointHour',
+            fields=[
+                ('id', django_relay.fields.PrefixedIdField(editable=False, prefix='hour_', primary_key=True, serialize=False)),
+                ('hour', models.DateTimeField(verbose_name='hour')),
+                ('delivered', models.IntegerField(default=0, verbose_name='delivered')),
+                ('retried', models.IntegerField(default=0, verbose_name='failed, to be retried')),
+                ('dead_lettered', models.IntegerField(default=0, verbose_name='failed, given up')),
+                ('inconclusive', models.IntegerField(default=0, verbose_name='inconclusive')),
+                ('status_2xx', models.IntegerField(default=0, verbose_name='2xx')),
+                ('status_3xx', models.IntegerField(default=0, verbose_name='3xx')),
+                ('status_4xx', models.IntegerField(default=0, verbose_name='4xx')),
+                ('status_5xx', models.IntegerField(default=0, verbose_name='5xx')),
+                ('status_none', models.IntegerField(default=0, verbose_name='no status')),
+                ('timeouts', models.IntegerField(default=0, verbose_name='time-outs')),
+                ('within_25_ms', models.IntegerField(default=0, verbose_name='≤ 25 ms')),
+                ('within_50_ms', models.IntegerField(default=0, verbose_name='≤ 50 ms')),
+                ('within_100_ms', models.IntegerField(default=0, verbose_name='≤ 100 ms')),
+                ('within_250_ms', models.IntegerField(default=0, verbose_name='≤ 250 ms')),
+                ('within_500_ms', models.IntegerField(default=0, verbose_name='≤ 500 ms')),
+                ('within_1000_ms', models.IntegerField(default=0, verbose_name='≤ 1 s')),
+                ('within_2500_ms', models.IntegerField(default=0, verbose_name='≤ 2.5 s')),
+                ('within_5000_ms', models.IntegerField(default=0, verbose_name='≤ 5 s')),
+                ('within_10000_ms', models.IntegerField(default=0, verbose_name='≤ 10 s')),
+                ('within_30000_ms', models.IntegerField(default=0, verbose_name='≤ 30 s')),
+                ('endpoint', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='hours', to='django_relay.endpoint', verbose_name='endpoint')),
+            ],
+            options={
+                'verbose_name': 'endpoint hour',
+                'verbose_name_plural': 'endpoint hours',
+            },
+        ),
+        migrations.CreateModel(
+            name='EndpointPace',
+            fields=[
+                ('id', django_relay.fields.PrefixedIdField(editable=False, prefix='pace_', primary_key=True, serialize=False)),
+                ('next_free_at', models.DateTimeField(verbose_name='next free at')),
+                ('endpoint', models.OneToOneField(db_constraint=False, on_delete=django.db.models.deletion.CASCADE, related_name='pace', to='django_relay.endpoint', verbose_name='endpoint')),
+            ],
+            options={
+                'verbose_name': 'endpoint pace',
+                'verbose_name_plural': 'endpoint paces',
+            },
+        ),
+        migrations.CreateModel(
+            name='Erasure',
+            fields=[
+                ('id', django_relay.fields.PrefixedIdField(editable=False, prefix='era_', primary_key=True, serialize=False)),
+                ('tenant_id', models.CharField(blank=True, max_length=255, verbose_name='tenant')),
+                ('state', models.CharField(choices=[('pending', 'pending'), ('running', 'running'), ('completed', 'completed')], default='pending', max_length=16, verbose_name='state')),
+                ('stage', models.CharField(blank=True, help_text='What is being deleted now.', max_length=32, verbose_name='stage')),
+                ('after', models.CharField(blank=True, editable=False, max_length=64, verbose_name='after')),
+                ('deleted', models.JSONField(blank=True, default=dict, help_text='Counts by what was deleted.', verbose_name='deleted')),
+                ('requested_by', models.CharField(blank=True, max_length=255, verbose_name='requested by')),
+                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False, verbose_name='created at')),
+                ('updated_at', models.DateTimeField(default=django.utils.timezone.now, editable=False, verbose_name='updated at')),
+                ('started_at', models.DateTimeField(blank=True, null=True, verbose_name='started at')),
+                ('completed_at', models.DateTimeField(blank=True, null=True, verbose_name='completed at')),
+                ('application', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='django_relay.application', verbose_name='application')),
+            ],
+            options={
+                'verbose_name': 'erasure',
+                'verbose_name_plural': 'erasures',
             },
         ),
         migrations.CreateModel(
@@ -130,6 +241,7 @@ class Migration(migrations.Migration):
             options={
                 'verbose_name': 'event',
                 'verbose_name_plural': 'events',
+                'permissions': [('send_event', 'Can send events')],
             },
         ),
         migrations.CreateModel(
@@ -150,7 +262,7 @@ class Migration(migrations.Migration):
                 ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False, verbose_name='created at')),
                 ('updated_at', models.DateTimeField(auto_now=True, verbose_name='updated at')),
                 ('delivery', models.OneToOneField(db_constraint=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='dlq_entry', to='django_relay.delivery', verbose_name='delivery')),
-                ('endpoint', models.ForeignKey(db_constraint=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='django_relay.endpoint', verbose_name='endpoint')),
+                ('endpoint', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='django_relay.endpoint', verbose_name='endpoint')),
                 ('event', models.ForeignKey(db_constraint=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='django_relay.event', verbose_name='event')),
             ],
             options={
@@ -188,6 +300,55 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name='JobRun',
+            fields=[
+                ('id', django_relay.fields.PrefixedIdField(editable=False, prefix='job_', primary_key=True, serialize=False)),
+                ('source', models.CharField(max_length=32, verbose_name='source')),
+                ('job_id', models.CharField(max_length=255, verbose_name='job')),
+                ('attempt', models.PositiveIntegerField(default=1, verbose_name='attempt')),
+                ('state', models.CharField(choices=[('enqueued', 'enqueued'), ('running', 'running'), ('retrying', 'retrying'), ('completed', 'completed'), ('failed', 'failed')], default='running', max_length=16, verbose_name='state')),
+                ('hostname', models.CharField(blank=True, max_length=255, verbose_name='host name')),
+                ('pid', models.PositiveIntegerField(blank=True, null=True, verbose_name='process id')),
+                ('lost_at', models.DateTimeField(blank=True, null=True, verbose_name='lost at')),
+                ('facts', models.JSONField(default=dict, verbose_name='facts')),
+                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False, verbose_name='created at')),
+                ('updated_at', models.DateTimeField(default=django.utils.timezone.now, verbose_name='updated at')),
+            ],
+            options={
+                'verbose_name': 'job run',
+                'verbose_name_plural': 'job runs',
+                'indexes': [models.Index(condition=models.Q(('state', 'running')), fields=['source'], name='relay_job_run_running'), models.Index(fields=['updated_at'], name='relay_job_run_age')],
+                'constraints': [models.UniqueConstraint(fields=('source', 'job_id'), name='relay_job_run_once_per_job')],
+            },
+        ),
+        migrations.CreateModel(
+            name='PortalSession',
+            fields=[
+                ('id', django_relay.fields.PrefixedIdField(editable=False, prefix='psess_', primary_key=True, serialize=False)),
+                ('tenant_id', models.CharField(blank=True, max_length=255, verbose_name='tenant')),
+                ('capabilities', models.JSONField(verbose_name='capabilities')),
+                ('theme', models.JSONField(blank=True, default=dict, verbose_name='theme')),
+                ('return_url', models.CharField(blank=True, max_length=2048, verbose_name='return URL')),
+                ('link_hash', models.CharField(editable=False, max_length=64, verbose_name='link hash')),
+                ('link_expires_at', models.DateTimeField(editable=False, verbose_name='link expires at')),
+                ('session_hash', models.CharField(blank=True, editable=False, max_length=64, verbose_name='session hash')),
+                ('expires_at', models.DateTimeField(editable=False, verbose_name='expires at')),
+                ('used_at', models.DateTimeField(blank=True, editable=False, null=True, verbose_name='used at')),
+                ('seen_at', models.DateTimeField(blank=True, editable=False, null=True, verbose_name='seen at')),
+                ('revoked_at', models.DateTimeField(blank=True, editable=False, null=True, verbose_name='revoked at')),
+                ('created_by', models.CharField(editable=False, max_length=255, verbose_name='created by')),
+                ('opened_as_staff', models.BooleanField(default=False, editable=False, verbose_name='opened as staff')),
+                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False, verbose_name='created at')),
+                ('updated_at', models.DateTimeField(auto_now=True, verbose_name='updated at')),
+                ('application', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='portal_sessions', to='django_relay.application', verbose_name='application')),
+            ],
+            options={
+                'verbose_name': 'portal session',
+                'verbose_name_plural': 'portal sessions',
+                'permissions': [('open_portal', 'Can open the portal as a tenant')],
+            },
+        ),
+        migrations.CreateModel(
             name='PublishFailure',
             fields=[
                 ('id', django_relay.fields.PrefixedIdField(editable=False, prefix='pub_', primary_key=True, serialize=False)),
@@ -207,6 +368,36 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name='Replay',
+            fields=[
+                ('id', django_relay.fields.PrefixedIdField(editable=False, prefix='rpl_', primary_key=True, serialize=False)),
+                ('tenant_id', models.CharField(blank=True, max_length=255, verbose_name='tenant')),
+                ('kind', models.CharField(choices=[('failed', 'recover what failed'), ('missing', 'replay what is missing'), ('all', 'replay everything'), ('event', 'send one event again'), ('discard', 'discard DLQ entries')], max_length=16, verbose_name='kind')),
+                ('filter', models.JSONField(blank=True, default=dict, help_text='since, until (ISO 8601), event_types (patterns), ids, endpoint_ids: what was asked for.', verbose_name='filter')),
+                ('state', models.CharField(choices=[('pending', 'pending'), ('running', 'running'), ('completed', 'completed'), ('cancelled', 'cancelled')], default='pending', max_length=16, verbose_name='state')),
+                ('cursor', models.JSONField(blank=True, default=list, editable=False, help_text='The endpoints that are left, each with the place that was reached, in the order of their turns.', verbose_name='cursor')),
+                ('total_count', models.PositiveIntegerField(default=0, help_text='What matched at the start.', verbose_name='total')),
+                ('done_count', models.PositiveIntegerField(default=0, help_text='New deliveries made; for a discard, entries discarded.', verbose_name='done')),
+                ('skipped', models.JSONField(blank=True, default=dict, help_text='Counts by reason.', verbose_name='skipped')),
+                ('requested_by', models.CharField(blank=True, max_length=255, verbose_name='requested by')),
+                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False, verbose_name='created at')),
+                ('updated_at', models.DateTimeField(default=django.utils.timezone.now, editable=False, verbose_name='updated at')),
+                ('started_at', models.DateTimeField(blank=True, null=True, verbose_name='started at')),
+                ('completed_at', models.DateTimeField(blank=True, null=True, verbose_name='completed at')),
+                ('application', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='django_relay.application', verbose_name='application')),
+                ('endpoint', models.ForeignKey(blank=True, db_constraint=False, db_index=False, help_text="Empty is more than one of the tenant's.", null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='django_relay.endpoint', verbose_name='endpoint')),
+            ],
+            options={
+                'verbose_name': 'replay',
+                'verbose_name_plural': 'replays',
+            },
+        ),
+        migrations.AddField(
+            model_name='delivery',
+            name='replay',
+            field=models.ForeignKey(blank=True, db_constraint=False, db_index=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='deliveries', to='django_relay.replay', verbose_name='replay'),
+        ),
+        migrations.CreateModel(
             name='SigningSecret',
             fields=[
                 ('id', django_relay.fields.PrefixedIdField(editable=False, prefix='sec_', primary_key=True, serialize=False)),
@@ -219,39 +410,87 @@ class Migration(migrations.Migration):
             options={
                 'verbose_name': 'signing secret',
                 'verbose_name_plural': 'signing secrets',
+                'permissions': [('reveal_secret', 'Can see and rotate signing secrets')],
             },
         ),
         migrations.CreateModel(
-            name='Attempt',
+            name='TenantLock',
             fields=[
-                ('id', django_relay.fields.PrefixedIdField(editable=False, prefix='att_', primary_key=True, serialize=False)),
-                ('number', models.PositiveSmallIntegerField(verbose_name='number')),
-                ('trigger', models.CharField(choices=[('automatic', 'automatic'), ('replay', 'replay'), ('test', 'test')], max_length=16, verbose_name='trigger')),
-                ('started_at', models.DateTimeField(verbose_name='started at')),
-                ('duration_ms', models.PositiveIntegerField(verbose_name='duration')),
-                ('status_code', models.PositiveSmallIntegerField(blank=True, null=True, verbose_name='status code')),
-                ('error_kind', models.CharField(blank=True, max_length=32, verbose_name='error kind')),
-                ('error', models.TextField(blank=True, verbose_name='error')),
-                ('request_headers', models.JSONField(default=list, verbose_name='request headers')),
-                ('response_headers', models.JSONField(default=list, verbose_name='response headers')),
-                ('response_body', models.TextField(blank=True, verbose_name='response body')),
-                ('remote_address', models.CharField(blank=True, max_length=64, verbose_name='remote address')),
-                ('next_attempt_at', models.DateTimeField(blank=True, null=True, verbose_name='next attempt at')),
-                ('delivery', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='attempts', to='django_relay.delivery', verbose_name='delivery')),
+                ('id', django_relay.fields.PrefixedIdField(editable=False, prefix='lock_', primary_key=True, serialize=False)),
+                ('tenant_id', models.CharField(blank=True, max_length=255, verbose_name='tenant')),
+                ('application', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='django_relay.application', verbose_name='application')),
             ],
             options={
-                'verbose_name': 'attempt',
-                'verbose_name_plural': 'attempts',
-                'indexes': [models.Index(fields=['delivery', 'number'], name='relay_attempt_of_delivery'), models.Index(fields=['started_at'], name='relay_attempt_age')],
+                'verbose_name': 'tenant lock',
+                'verbose_name_plural': 'tenant locks',
+            },
+        ),
+        migrations.CreateModel(
+            name='ApiKey',
+            fields=[
+                ('id', django_relay.fields.PrefixedIdField(editable=False, prefix='key_', primary_key=True, serialize=False)),
+                ('tenant_id', models.CharField(blank=True, max_length=255, verbose_name='tenant')),
+                ('name', models.CharField(blank=True, max_length=200, verbose_name='name')),
+                ('prefix', models.CharField(editable=False, max_length=32, unique=True, verbose_name='prefix')),
+                ('hash', models.CharField(editable=False, max_length=64, verbose_name='hash')),
+                ('scopes', models.JSONField(verbose_name='scopes')),
+                ('expires_at', models.DateTimeField(blank=True, null=True, verbose_name='expires at')),
+                ('last_used_at', models.DateTimeField(blank=True, editable=False, null=True, verbose_name='last used at')),
+                ('revoked_at', models.DateTimeField(blank=True, editable=False, null=True, verbose_name='revoked at')),
+                ('created_by', models.CharField(editable=False, max_length=255, verbose_name='created by')),
+                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False, verbose_name='created at')),
+                ('updated_at', models.DateTimeField(auto_now=True, verbose_name='updated at')),
+                ('application', models.ForeignKey(blank=True, help_text="Empty for an operator's key.", null=True, on_delete=django.db.models.deletion.PROTECT, related_name='api_keys', to='django_relay.application', verbose_name='application')),
+            ],
+            options={
+                'verbose_name': 'API key',
+                'verbose_name_plural': 'API keys',
+                'constraints': [models.CheckConstraint(condition=models.Q(('application__isnull', False), ('tenant_id', ''), _connector='OR'), name='relay_api_key_operator_has_no_tenant')],
             },
         ),
         migrations.AddIndex(
             model_name='endpoint',
             index=models.Index(condition=models.Q(('deleted_at__isnull', True)), fields=['application', 'tenant_id'], name='relay_endpoint_owner'),
         ),
+        migrations.AddIndex(
+            model_name='endpoint',
+            index=models.Index(fields=['tenant_id', 'id'], name='relay_endpoint_tenant'),
+        ),
+        migrations.AddIndex(
+            model_name='endpoint',
+            index=models.Index(condition=models.Q(('deleted_at__isnull', True), ('failing_since__isnull', False)), fields=['id'], name='relay_endpoint_failing'),
+        ),
+        migrations.AddIndex(
+            model_name='endpoint',
+            index=models.Index(condition=models.Q(('deleted_at__isnull', True)), fields=['enabled', 'id'], name='relay_endpoint_enabled'),
+        ),
         migrations.AddConstraint(
             model_name='endpoint',
             constraint=models.CheckConstraint(condition=models.Q(('deleted_at__isnull', True), ('enabled', False), _connector='OR'), name='relay_endpoint_deleted_is_disabled'),
+        ),
+        migrations.AddIndex(
+            model_name='attempt',
+            index=models.Index(fields=['delivery', 'number'], name='relay_attempt_of_delivery'),
+        ),
+        migrations.AddIndex(
+            model_name='attempt',
+            index=models.Index(fields=['started_at'], name='relay_attempt_age'),
+        ),
+        migrations.AddIndex(
+            model_name='attempt',
+            index=models.Index(fields=['endpoint', 'id'], name='relay_attempt_list'),
+        ),
+        migrations.AddIndex(
+            model_name='endpointhour',
+            index=models.Index(fields=['hour'], name='relay_endpoint_hour_age'),
+        ),
+        migrations.AddConstraint(
+            model_name='endpointhour',
+            constraint=models.UniqueConstraint(fields=('endpoint', 'hour'), name='relay_endpoint_hour_once'),
+        ),
+        migrations.AddConstraint(
+            model_name='erasure',
+            constraint=models.UniqueConstraint(condition=models.Q(('state', 'completed'), _negated=True), fields=('application', 'tenant_id'), name='relay_erasure_one_at_a_time'),
         ),
         migrations.AddIndex(
             model_name='event',
@@ -261,17 +500,53 @@ class Migration(migrations.Migration):
             model_name='event',
             index=models.Index(fields=['created_at'], name='relay_event_age'),
         ),
+        migrations.AddIndex(
+            model_name='event',
+            index=models.Index(fields=['application', 'tenant_id', 'created_at', 'id'], name='relay_event_list'),
+        ),
         migrations.AddConstraint(
             model_name='event',
-            constraint=models.UniqueConstraint(condition=models.Q(('idempotency_key', ''), _negated=True), fields=('application', 'tenant_id', 'idempotency_key'), name='relay_event_idempotency'),
+            constraint=models.UniqueConstraint(condition=models.Q(('idempotency_key', ''), _negated=True), fields=('idempotency_key', 'application', 'tenant_id'), name='relay_event_idempotency'),
         ),
         migrations.AddIndex(
             model_name='dlqentry',
             index=models.Index(fields=['failed_at'], name='relay_dlq_entry_age'),
         ),
         migrations.AddIndex(
+            model_name='dlqentry',
+            index=models.Index(condition=models.Q(('discarded_at__isnull', True), ('replayed_at__isnull', True)), fields=['endpoint', 'id'], name='relay_dlq_entry_open'),
+        ),
+        migrations.AddIndex(
+            model_name='dlqentry',
+            index=models.Index(fields=['endpoint', 'id'], name='relay_dlq_entry_endpoint'),
+        ),
+        migrations.AddConstraint(
+            model_name='eventtype',
+            constraint=models.UniqueConstraint(fields=('application', 'name'), name='relay_event_type_unique_name'),
+        ),
+        migrations.AddIndex(
+            model_name='portalsession',
+            index=models.Index(fields=['expires_at'], name='relay_portal_session_age'),
+        ),
+        migrations.AddIndex(
+            model_name='portalsession',
+            index=models.Index(fields=['application', 'tenant_id'], name='relay_portal_session_tenant'),
+        ),
+        migrations.AddIndex(
+            model_name='replay',
+            index=models.Index(condition=models.Q(('state__in', ['pending', 'running'])), fields=['application', 'tenant_id'], name='relay_replay_in_progress'),
+        ),
+        migrations.AddIndex(
+            model_name='replay',
+            index=models.Index(fields=['application', 'tenant_id', 'id'], name='relay_replay_owner'),
+        ),
+        migrations.AddConstraint(
+            model_name='replay',
+            constraint=models.CheckConstraint(condition=models.Q(models.Q(('completed_at__isnull', True), ('state__in', ['pending', 'running'])), models.Q(('completed_at__isnull', False), ('state__in', ['completed', 'cancelled'])), _connector='OR'), name='relay_replay_completed_once_ended'),
+        ),
+        migrations.AddIndex(
             model_name='delivery',
-            index=models.Index(condition=models.Q(('state', 'pending')), fields=['next_attempt_at'], name='relay_delivery_due'),
+            index=models.Index(condition=models.Q(('max_attempts__gt', 0), ('state', 'pending')), fields=['next_attempt_at'], name='relay_delivery_due'),
         ),
         migrations.AddIndex(
             model_name='delivery',
@@ -281,9 +556,25 @@ class Migration(migrations.Migration):
             model_name='delivery',
             index=models.Index(fields=['created_at'], name='relay_delivery_age'),
         ),
+        migrations.AddIndex(
+            model_name='delivery',
+            index=models.Index(fields=['endpoint', 'state', 'id'], name='relay_delivery_list'),
+        ),
+        migrations.AddIndex(
+            model_name='delivery',
+            index=models.Index(condition=models.Q(('replay__isnull', True), ('replay_of__isnull', False)), fields=['event'], name='relay_delivery_resent'),
+        ),
+        migrations.AddIndex(
+            model_name='delivery',
+            index=models.Index(condition=models.Q(('replay__isnull', False), ('state', 'pending')), fields=['replay', 'next_attempt_at'], name='relay_delivery_due_replay'),
+        ),
         migrations.AddConstraint(
             model_name='delivery',
-            constraint=models.UniqueConstraint(condition=models.Q(('replay_of__isnull', True)), fields=('event', 'endpoint'), name='relay_delivery_once_per_endpoint'),
+            constraint=models.UniqueConstraint(condition=models.Q(('replay__isnull', True), ('replay_of__isnull', True)), fields=('event', 'endpoint'), name='relay_delivery_once_per_endpoint'),
+        ),
+        migrations.AddConstraint(
+            model_name='delivery',
+            constraint=models.UniqueConstraint(condition=models.Q(('replay__isnull', False)), fields=('event', 'endpoint', 'replay'), name='relay_delivery_once_per_replay'),
         ),
         migrations.AddConstraint(
             model_name='delivery',
@@ -298,7 +589,7 @@ class Migration(migrations.Migration):
             constraint=models.CheckConstraint(condition=models.Q(models.Q(('lease_token__isnull', True), ('leased_at__isnull', True), ('leased_until__isnull', True)), models.Q(('lease_token__isnull', False), ('leased_at__isnull', False), ('leased_until__isnull', False)), _connector='OR'), name='relay_delivery_lease_is_whole'),
         ),
         migrations.AddConstraint(
-            model_name='eventtype',
-            constraint=models.UniqueConstraint(fields=('application', 'name'), name='relay_event_type_unique_name'),
+            model_name='tenantlock',
+            constraint=models.UniqueConstraint(fields=('application', 'tenant_id'), name='relay_tenant_lock_once'),
         ),
     ]
