@@ -11,7 +11,7 @@ one receiver or a hundred thousand.
 import json
 import logging
 import uuid
-from collections import OrderedDict, defaultdict
+from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,6 +22,7 @@ from django.db import connections, models
 from django_relay import ids
 from django_relay.models import Delivery, Endpoint, Event, postgres, writing
 from django_relay.models.endpoint_choices import schedule_of
+from django_relay.pipeline.versioned import Versioned
 from django_relay.rules import subscribing
 
 logger = logging.getLogger(__name__)
@@ -66,10 +67,10 @@ class _Subscription:
 
 
 class Subscriptions:
-    """The subscriptions a worker has read, by the version of the endpoint's row; the oldest go first."""
+    """The subscriptions a worker has read, by the version of the endpoint's row."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[str, tuple[str, _Subscription]] = OrderedDict()
+        self._kept = Versioned[_Subscription](_KEPT)
 
     def page(self, owners: Collection[_Owner], *, after: str | None, using: str) -> list[_Subscription]:
         """Return the open endpoints of some owners, ``_PAGE`` and one at most, by id, from the one after ``after``."""
@@ -78,14 +79,13 @@ class Subscriptions:
             rows = rows if after is None else rows.filter(id__gt=after)
             return [_subscription(row) for row in rows.values_list(*_COLUMNS)[: _PAGE + 1]]
         versions = _versions(owners, after, using)
-        missing = [key for key, seen in versions.items() if (kept := self._kept.get(key)) is None or kept[0] != seen]
+        found = {key: self._kept.get(key, version) for key, version in versions.items()}
+        missing = [key for key, kept in found.items() if kept is None]
         if missing:
             for row in Endpoint.objects.using(using).filter(id__in=missing).values_list(*_COLUMNS):
-                self._kept[row[0]] = (versions[row[0]], _subscription(row))
-        found = [self._kept[key][1] for key in versions if key in self._kept]
-        while len(self._kept) > _KEPT:
-            self._kept.popitem(last=False)
-        return found
+                found[row[0]] = subscription = _subscription(row)
+                self._kept.put(row[0], versions[row[0]], subscription)
+        return [kept for kept in found.values() if kept is not None]
 
 
 def _owned_by(owners: Collection[_Owner]) -> models.Q:
