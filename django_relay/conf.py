@@ -56,7 +56,8 @@ class Throttles(TypedDict):
     """How often a tenant's credential may call."""
 
     failed: str | None
-    """How often authentication may fail, per address and per public part of the credential."""
+    """How often authentication may fail, per address and per public part of the credential, until it is answered 429; a
+    credential that is right is always let in."""
 
 
 class Settings:

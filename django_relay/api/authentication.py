@@ -48,18 +48,18 @@ class KeyAuthentication(BaseAuthentication):
 
         Raises:
             AuthenticationFailed: the key is wrong, expired or revoked; they all look the same.
+            Throttled: too many were.
         """
         header = str(request.META.get("HTTP_AUTHORIZATION", ""))
         scheme, _blank, token = header[: _MAX_HEADER_LENGTH + 1].partition(" ")
         if scheme.lower() != "bearer" or not token.startswith(tokens.API_KEY):
             return None
         address = address_of(request)
-        throttles.check_failures(address, token)
         key = None
         if len(header) <= _MAX_HEADER_LENGTH:
             key = ApiKey.objects.authenticate(token, now=timezone.now())
         if key is None:
-            throttles.note_failure(address, token)
+            throttles.count_failure(address, token)
             raise drf.AuthenticationFailed("The API key is wrong, expired or revoked.")
         return Credential(), key.caller(address=address)
 

@@ -1,8 +1,5 @@
 """How often a credential may call, and how often somebody may try one that is wrong (``API_THROTTLES``)."""
 
-from collections.abc import Iterable
-from typing import Any
-
 from rest_framework import exceptions as drf
 from rest_framework.throttling import SimpleRateThrottle
 
@@ -19,16 +16,14 @@ class _Throttle(SimpleRateThrottle):
         self.scope = scope
         self.num_requests, self.duration = rates.parse(rate) if rate is not None else (0, 0)
 
-    def admit(self, key: str, *, count: bool = True) -> bool:
-        """Return whether there is room for one more of ``key``, and count it."""
+    def admit(self, key: str) -> bool:
+        """Count one more of ``key`` if there is room for it, and return whether there was."""
         if not self.num_requests:
             return True
         self.key = f"django_relay.api.{self.scope}:{key}"
         self.now = self.timer()
         self.history = [moment for moment in self.cache.get(self.key, []) if moment > self.now - self.duration]
-        if len(self.history) >= self.num_requests:
-            return False
-        return bool(self.throttle_success()) if count else True
+        return len(self.history) < self.num_requests and bool(self.throttle_success())
 
 
 def check(caller: Caller) -> None:
@@ -42,25 +37,16 @@ def check(caller: Caller) -> None:
         raise drf.Throttled(throttle.wait(), "Too many calls; wait as long as Retry-After says.")
 
 
-def check_failures(address: str, token: str) -> None:
-    """Refuse to look at a credential where too many were wrong.
+def count_failure(address: str, token: str) -> None:
+    """Count a credential that was wrong.
+
+    One that is right is never made to wait for those that are wrong: behind a proxy all callers may share an address,
+    and a key that has expired is tried for ever.
 
     Raises:
-        Throttled: from that address, or of that public part, too many failed.
+        Throttled: from that address, or with that public part, too many were.
     """
-    for throttle, key in _of_failures(address, token):
-        if not throttle.admit(key, count=False):
+    throttle = _Throttle("failed")
+    for key in (f"address:{address}", f"key:{tokens.public_part(token, kind=tokens.API_KEY)}"):
+        if not throttle.admit(key):
             raise drf.Throttled(throttle.wait(), "Too many wrong credentials; wait as long as Retry-After says.")
-
-
-def note_failure(address: str, token: str) -> None:
-    """Count a credential that was wrong."""
-    for throttle, key in _of_failures(address, token):
-        throttle.admit(key)
-
-
-def _of_failures(address: str, token: str) -> Iterable[tuple[_Throttle, Any]]:
-    yield _Throttle("failed"), f"address:{address}"
-    public = tokens.public_part(token, kind=tokens.API_KEY)
-    if public is not None:
-        yield _Throttle("failed"), f"key:{public}:{address}"

@@ -25,10 +25,6 @@ def enter(request: HttpRequest, visit: Visit) -> HttpResponseBase:
     """Exchange a link's token for a session and go on to a clean URL."""
     if request.method != "POST":
         return frame.show(request, visit, "enter.html")
-    if _is_throttled(request):
-        response = frame.show(request, visit, "unusable.html", {"code": "throttled"}, status=429)
-        response.headers["Retry-After"] = "60"
-        return response
     # Who pastes the whole link means its fragment.
     token = request.POST.get("token", "")[:_MAX_LENGTH].strip().rpartition("#")[2]
     try:
@@ -36,9 +32,7 @@ def enter(request: HttpRequest, visit: Visit) -> HttpResponseBase:
             token, now=timezone.now(), address=visits.address(request)
         )
     except exceptions.UnusableLink as error:
-        _note_failure(request)
-        context = {"code": error.code, "return_url": error.return_url}
-        return frame.show(request, Visit(visit.key), "unusable.html", context, status=401)
+        return _refused(request, visit, error)
     response = HttpResponseRedirect(reverse("relay_portal:endpoints"), status=303)
     visits.remember(response, Visit(session_token, session=session), request)
     return response
@@ -60,19 +54,24 @@ def stylesheet(request: HttpRequest, visit: Visit) -> HttpResponseBase:
     return HttpResponse(theme.stylesheet(visit.dress), content_type="text/css; charset=utf-8")
 
 
-def _failures(request: HttpRequest) -> str:
-    return f"django_relay.portal.failed:{visits.address(request)}"
+def _refused(request: HttpRequest, visit: Visit, error: exceptions.UnusableLink) -> HttpResponse:
+    """Answer a link that is none; a good one never waits for these: behind a proxy all people may share an address."""
+    if _is_one_too_many(request):
+        response = frame.show(request, visit, "unusable.html", {"code": "throttled"}, status=429)
+        response.headers["Retry-After"] = "60"
+        return response
+    context = {"code": error.code, "return_url": error.return_url}
+    return frame.show(request, Visit(visit.key), "unusable.html", context, status=401)
 
 
-def _is_throttled(request: HttpRequest) -> bool:
+def _is_one_too_many(request: HttpRequest) -> bool:
     rate = conf.settings.API_THROTTLES["failed"]
-    return rate is not None and cache.get(_failures(request), 0) >= rates.parse(rate).limit
-
-
-def _note_failure(request: HttpRequest) -> None:
-    rate = conf.settings.API_THROTTLES["failed"]
-    if rate is not None and not cache.add(_failures(request), 1, timeout=rates.parse(rate).seconds):
-        try:
-            cache.incr(_failures(request))
-        except ValueError:  # it ended between the two
-            cache.set(_failures(request), 1, timeout=rates.parse(rate).seconds)
+    if rate is None:
+        return False
+    limit, seconds = rates.parse(rate)
+    key = f"django_relay.portal.failed:{visits.address(request)}"
+    cache.add(key, 0, timeout=seconds)
+    try:
+        return cache.incr(key) > limit
+    except ValueError:  # it ended between the two
+        return False

@@ -269,6 +269,7 @@ class TestRequests:
             assert [answer.status_code for answer in wrong] == [401, 401, 401, 429, 429]
             assert int(wrong[-1].headers["Retry-After"]) > 0
             assert code_of(wrong[-1]) == "throttled"
+            assert tenant().get("endpoints").status_code == 200  # from the same address: a proxy's, for all we know
         with override_settings(DJANGO_RELAY={**settings.DJANGO_RELAY, "API_THROTTLES": {**throttles, "failed": None}}):
             alice, charlie = tenant(), tenant(CHARLIE)
             assert [alice.get("endpoints").status_code for _ in range(5)] == [200] * 4 + [429]

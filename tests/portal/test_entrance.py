@@ -113,11 +113,12 @@ class TestALink:
         assert client.cookies[COOKIE].value != fixed
         assert client.cookies[COOKIE].value.startswith(tokens.PORTAL_SESSION)
 
-    def test_guesses_are_throttled(self, relay_settings):
+    def test_guesses_are_throttled_and_nobody_else_is(self, relay_settings, link):
         relay_settings(API_THROTTLES={"failed": "3/minute"})
         client, csrf = browser()
         statuses = [client.post(ENTER, {"token": "rlp_x", "csrf": csrf}).status_code for _ in range(5)]
         assert statuses == [401, 401, 401, 429, 429]
+        assert exchange(token_of(link))[1].status_code == 303
 
     def test_gets_its_host_from_the_request_or_the_settings(self, rf, relay_settings):
         assert create_session(tenant_id="acme", request=rf.get("/")).url.startswith(
