@@ -138,7 +138,7 @@ class Events(Resource):
     @operation("read", "List events", query=EventQuery, answers={200: pages.of(EventShown)}, may=(404,))
     def list(self, request: Request) -> Response:
         """Return a page of events, newest first."""
-        filters, wanted = pages.filters(self.query), pages.wanted(self.query)
+        filters, wanted = pages.filters(self.query, self.caller), pages.wanted(self.query)
         page = lists.events(self.owner, filters, wanted=wanted, using=self.using)
         return Response(pages.shown(page, EventShown, application=self.application.slug))
 
