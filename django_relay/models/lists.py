@@ -116,7 +116,7 @@ def attempts(owner: Owner, filters: Filters = NO_FILTERS, *, wanted: paging.Want
         of_owner = Delivery.objects.using(using).filter(_of("endpoint", owner), pk=filters.delivery_id)
         arms = [{"delivery_id": key} for key in of_owner.values_list("pk", flat=True)]
     elif filters.event_id:
-        of_event = Delivery.objects.using(using).filter(event_id__in=_event(owner, filters, using)).order_by("-id")
+        of_event = Delivery.objects.using(using).of_events(_event(owner, filters, using)).order_by("-id")
         arms = [{"delivery_id": key} for key in of_event.values_list("pk", flat=True)[:DELIVERIES]]
     else:
         found = _endpoints(owner, filters, using)
