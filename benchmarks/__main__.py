@@ -10,7 +10,7 @@ from pathlib import Path
 from benchmarks import report
 from benchmarks.stage import Stage
 
-NAMES = ("drain", "latency", "emit", "model_changes", "fan_out", "noisy", "backlog", "pace", "admin", "peers")
+NAMES = ("drain", "latency", "emit", "model_changes", "fan_out", "noisy", "backlog", "pace", "admin", "api", "peers")
 
 
 def main() -> int:

@@ -40,7 +40,7 @@ def run(stage: Stage, scale: str) -> Result:
 
 def main(rows: str) -> None:
     """Look at every kind of page in a process of its own, and print the rows."""
-    _fill(int(rows))
+    fill(int(rows))
     client = Client(headers={"host": "localhost"})
     client.force_login(User.objects.create(username="bench", is_staff=True, is_superuser=True))
     print(json.dumps([_timed(client, name, path) for name, path in _pages().items()]))
@@ -79,7 +79,8 @@ def _pages() -> dict[str, str]:
     }
 
 
-def _fill(rows: int) -> None:
+def fill(rows: int) -> None:
+    """Store so many deliveries of 60 endpoints, most of them of one tenant, with events, attempts and hours."""
     for number in range(ENDPOINTS):
         tenant = "tenant7" if number < 50 else f"tenant{number}"
         Endpoint.objects.register(tenant_id=tenant, url=f"https://{number}.example/", event_types=["*"])

@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -158,6 +159,21 @@ class Stage:
     def program(self, module: str, *arguments: str) -> Process:
         """Start ``python -m`` with a module and its arguments."""
         return self._start(module, ["-m", module, *arguments], {})
+
+    def server(self) -> tuple[Process, str]:
+        """Start the example's site, and return it and its address once it answers."""
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        process = self.command("runserver", "--noreload", f"127.0.0.1:{port}")
+
+        def answers() -> bool:
+            assert process.is_running(), process.output
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                return True
+            return False
+
+        wait_until(answers, 30, "the site is there", every=0.1)
+        return process, f"http://127.0.0.1:{port}"
 
     def script(self, code: str, **relay: object) -> Process:
         """Start a Python script that has Django set up."""

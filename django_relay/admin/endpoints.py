@@ -1,6 +1,5 @@
 """Endpoints: added, changed, stopped and started, tried out; their secrets seen and rotated by those who may."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from django import forms
@@ -15,7 +14,7 @@ from django_relay import exceptions
 from django_relay.admin import cells, endpoint_operations, staff, tenants
 from django_relay.admin.lists import Found, KeysetAdmin, choice_filter
 from django_relay.admin.operations import Operated
-from django_relay.models import Endpoint, audit, searching, statistics
+from django_relay.models import Endpoint, searching, statistics
 from django_relay.portal import charts
 
 _CHOSEN = ("url", "description", "event_types", "filters", "rate_limit", "format", "retry_schedule",
@@ -147,18 +146,14 @@ class EndpointAdmin(KeysetAdmin, Operated):
             application=form.cleaned_data["application"].slug,
             url=url,
             event_types=event_types,
+            caller=staff.caller_of(request),
             **{name: value for name, value in values.items() if value is not None},
         )
 
     def save_model(self, request: HttpRequest, obj: Endpoint, form: Any, change: bool) -> None:
-        """Save what was changed, on record."""
-        caller = staff.caller_of(request)
-        if not change:
-            audit.record("endpoint.created", obj, caller=caller, after=_told(obj))
-            return
-        before = _told(Endpoint.objects.using(obj._state.db).get(pk=obj.pk))
-        obj.save(update_fields=[*_CHOSEN, "updated_at"])
-        audit.record("endpoint.updated", obj, caller=caller, before=before, after=_told(obj))
+        """Save what was changed, on record; a new one is there already."""
+        if change:
+            obj.change(caller=staff.caller_of(request), **{name: getattr(obj, name) for name in _CHOSEN})
 
     def about(self, request: HttpRequest, row: Endpoint) -> dict[str, Any]:
         """Show its health."""
@@ -214,7 +209,3 @@ class EndpointAdmin(KeysetAdmin, Operated):
     def header_names(self, row: Endpoint) -> str:
         """Name the headers of its own; their values are secret."""
         return ", ".join(row.headers) or cells.NOTHING
-
-
-def _told(endpoint: Endpoint) -> Mapping[str, Any]:
-    return {name: getattr(endpoint, name) for name in _CHOSEN}

@@ -4,13 +4,15 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from django_relay.api import fields, pages
+from django_relay.api import failures, fields, pages
 from django_relay.api.resources import Resource, operation
 from django_relay.models import Attempt, Delivery, Endpoint, Event, lists
 
 
-class AttemptShown(fields.Shown):
+class AttemptShown(failures.FailureShown):
     """One request of a delivery. Signatures and custom values are left out of its headers."""
+
+    told = ("error_kind", "error", "duration_ms")
 
     id = fields.Id("att_")
     delivery_id = fields.Id("del_")
@@ -20,7 +22,7 @@ class AttemptShown(fields.Shown):
     number = fields.Whole(min_value=1, max_value=32_767)
     trigger = fields.Choice(Attempt.Trigger.values)
     started_at = fields.Moment()
-    duration_ms = fields.Whole(min_value=0, max_value=2**31)
+    duration_ms = failures.DurationShown()
     status_code = fields.Whole(min_value=100, max_value=999, allow_null=True)
     error_kind = fields.Text()
     error = fields.Text()
@@ -75,6 +77,6 @@ class Attempts(Resource):
         return self._page(delivery_id=str(row.pk))
 
     def _page(self, **fixed: str) -> Response:
-        filters, wanted = pages.filters(self.query, **fixed), pages.wanted(self.query)
+        filters, wanted = pages.filters(self.query, self.caller, **fixed), pages.wanted(self.query)
         page = lists.attempts(self.owner, filters, wanted=wanted, using=self.using)
-        return Response(pages.shown(page, AttemptShown))
+        return Response(pages.shown(page, AttemptShown, **self.context))

@@ -6,14 +6,16 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from django_relay.api import fields, pages
+from django_relay.api import failures, fields, pages
 from django_relay.api.resources import Resource, operation
 from django_relay.models import Delivery, Endpoint, Event, lists
 from django_relay.pipeline import deliveries
 
 
-class DeliveryShown(fields.Shown):
+class DeliveryShown(failures.FailureShown):
     """One event to one endpoint."""
+
+    told = ("last_error_kind", "last_error", "last_latency_ms")
 
     id = fields.Id("del_")
     event_id = fields.Id("evt_")
@@ -29,7 +31,7 @@ class DeliveryShown(fields.Shown):
     last_error_kind = fields.Text()
     last_error = fields.Text()
     last_response = fields.Text()
-    last_latency_ms = fields.Whole(min_value=0, max_value=2**31, allow_null=True)
+    last_latency_ms = failures.DurationShown()
     completed_at = fields.Moment(allow_null=True)
     replay_of = fields.Id("del_", source="replay_of_id", allow_null=True)
     replay_id = fields.Id("rpl_", allow_null=True)
@@ -87,7 +89,7 @@ class Deliveries(Resource):
     @operation("read", "Show a delivery", answers={200: DeliveryShown}, may=(404,))
     def retrieve(self, request: Request, delivery_id: str) -> Response:
         """Return one delivery."""
-        return Response(DeliveryShown(self._delivery(delivery_id)).data)
+        return Response(DeliveryShown(self._delivery(delivery_id), context=self.context).data)
 
     @operation("replay", "Send a delivery now", answers={202: DeliveryShown}, may=(404, 409))
     def retry(self, request: Request, delivery_id: str) -> Response:
@@ -96,7 +98,7 @@ class Deliveries(Resource):
             row = self._delivery(delivery_id)
             sent = deliveries.retry(row, actor=self.caller.actor)
             self.record("delivery.retried", row, after={"delivery_id": sent.pk})
-        return Response(DeliveryShown(sent).data, status=202)
+        return Response(DeliveryShown(sent, context=self.context).data, status=202)
 
     @operation("replay", "Cancel a delivery", answers={200: DeliveryShown}, may=(404, 409))
     def cancel(self, request: Request, delivery_id: str) -> Response:
@@ -104,12 +106,12 @@ class Deliveries(Resource):
         with self.changing():
             row = deliveries.cancel(self._delivery(delivery_id), actor=self.caller.actor)
             self.record("delivery.cancelled", row)
-        return Response(DeliveryShown(row).data)
+        return Response(DeliveryShown(row, context=self.context).data)
 
     def _delivery(self, delivery_id: str) -> Delivery:
         return self.find(self.owned(Delivery.objects.select_related("endpoint"), through="endpoint__"), delivery_id)
 
     def _page(self, **fixed: str) -> Response:
-        filters, wanted = pages.filters(self.query, **fixed), pages.wanted(self.query)
+        filters, wanted = pages.filters(self.query, self.caller, **fixed), pages.wanted(self.query)
         page = lists.deliveries(self.owner, filters, wanted=wanted, using=self.using)
-        return Response(pages.shown(page, DeliveryShown))
+        return Response(pages.shown(page, DeliveryShown, **self.context))

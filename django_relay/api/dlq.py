@@ -8,7 +8,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from django_relay.api import fields, pages, replays
+from django_relay.api import failures, fields, pages, replays
 from django_relay.api.deliveries import DeliveryShown
 from django_relay.api.resources import Resource, operation
 from django_relay.models import DLQEntry, Endpoint, Event, lists
@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from django.db import models
 
 
-class DLQEntryShown(fields.Shown):
+class DLQEntryShown(failures.FailureShown):
     """A delivery that was given up, and why."""
+
+    told = ("error_kind", "error", None)
 
     id = fields.Id("dlq_")
     state = serializers.SerializerMethodField()
@@ -91,14 +93,14 @@ class DLQ(Resource):
     @operation("read", "List DLQ entries", query=DLQQuery, answers={200: pages.of(DLQEntryShown)}, may=(404,))
     def list(self, request: Request) -> Response:
         """Return a page of entries, newest first."""
-        filters, wanted = pages.filters(self.query), pages.wanted(self.query)
+        filters, wanted = pages.filters(self.query, self.caller), pages.wanted(self.query)
         page = lists.dlq_entries(self.owner, filters, wanted=wanted, using=self.using)
-        return Response(pages.shown(page, DLQEntryShown))
+        return Response(pages.shown(page, DLQEntryShown, **self.context))
 
     @operation("read", "Show a DLQ entry", answers={200: DLQEntryDetail}, may=(404,))
     def retrieve(self, request: Request, entry_id: str) -> Response:
         """Return one entry, with the data of its event."""
-        return Response(DLQEntryDetail(self.find(self._rows(), entry_id)).data)
+        return Response(DLQEntryDetail(self.find(self._rows(), entry_id), context=self.context).data)
 
     @operation("replay", "Discard a DLQ entry", answers={204: None}, may=(404,))
     def destroy(self, request: Request, entry_id: str) -> Response:
@@ -116,7 +118,7 @@ class DLQ(Resource):
             row = self.find(self._rows(), entry_id)
             delivery = dlq.replay(row, actor=self.caller.actor)
             self.record("dlq_entry.replayed", row, after={"delivery_id": delivery.pk})
-        return Response(DeliveryShown(delivery).data, status=202)
+        return Response(DeliveryShown(delivery, context=self.context).data, status=202)
 
     @operation(
         "replay", "Replay DLQ entries", body=BulkGiven,

@@ -155,11 +155,9 @@ class Endpoints(EndpointResource):
     def create(self, request: Request) -> Response:
         """Store an endpoint and show its signing secret, once."""
         given = {key: value for key, value in self.body.items() if key not in {"application", "tenant_id"}}
-        with self.changing():
-            row = Endpoint.objects.using(self.using).register(
-                tenant_id=self.tenant_id, application=self.application.slug, **given
-            )
-            self.record("endpoint.created", row, after=row.told())
+        row = Endpoint.objects.using(self.using).register(
+            tenant_id=self.tenant_id, application=self.application.slug, caller=self.caller, **given
+        )
         return Response({**EndpointShown(row).data, "secret": row.secrets[0]}, status=201)
 
     @operation("read", "Show an endpoint", answers={200: EndpointShown}, may=(404,))
@@ -168,7 +166,12 @@ class Endpoints(EndpointResource):
         return Response(EndpointShown(self.endpoint(endpoint_id)).data)
 
     @operation(
-        "write", "Replace an endpoint", body=EndpointReplaced, answers={200: EndpointShown}, may=(404,), example=EXAMPLE
+        "write",
+        "Replace an endpoint",
+        body=EndpointReplaced,
+        answers={200: EndpointShown},
+        may=(404, 409),
+        example=EXAMPLE,
     )
     def update(self, request: Request, endpoint_id: str) -> Response:
         """Make it what is given; what is left out becomes what it is by default."""
@@ -176,7 +179,7 @@ class Endpoints(EndpointResource):
         return self._change(endpoint_id, {**usual, **self.body})
 
     @operation(
-        "write", "Change an endpoint", body=EndpointChanged, partial=True, answers={200: EndpointShown}, may=(404,),
+        "write", "Change an endpoint", body=EndpointChanged, partial=True, answers={200: EndpointShown}, may=(404, 409),
         example={"event_types": ["invoice.*", "order.*"]},
     )  # fmt: skip
     def partial_update(self, request: Request, endpoint_id: str) -> Response:
@@ -212,11 +215,8 @@ class Endpoints(EndpointResource):
         return Response(EndpointShown(row).data)
 
     def _change(self, endpoint_id: str, choices: dict[str, Any]) -> Response:
-        with self.changing():
-            row = self.find(self.endpoints().select_for_update(of=("self",)), endpoint_id)
-            before = row.told()
-            row.change(**choices)
-            self.record("endpoint.updated", row, before=before, after=row.told())
+        row = self.endpoint(endpoint_id)
+        row.change(caller=self.caller, **choices)
         return Response(EndpointShown(row).data)
 
 

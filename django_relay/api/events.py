@@ -138,13 +138,13 @@ class Events(Resource):
     @operation("read", "List events", query=EventQuery, answers={200: pages.of(EventShown)}, may=(404,))
     def list(self, request: Request) -> Response:
         """Return a page of events, newest first."""
-        filters, wanted = pages.filters(self.query), pages.wanted(self.query)
+        filters, wanted = pages.filters(self.query, self.caller), pages.wanted(self.query)
         page = lists.events(self.owner, filters, wanted=wanted, using=self.using)
         return Response(pages.shown(page, EventShown, application=self.application.slug))
 
     @operation(
         "events:send", "Send an event", query=fields.Query, body=EventGiven, operator_only=True,
-        answers={200: EventShown, 201: EventShown}, may=(404, 409, 413, 503), example=EXAMPLE,
+        answers={200: EventShown, 201: EventShown}, may=(404, 409, 413), example=EXAMPLE,
         headers={"Idempotency-Key": "Another name of idempotency_key."},
     )  # fmt: skip
     def create(self, request: Request) -> Response:
@@ -155,7 +155,7 @@ class Events(Resource):
 
     @operation(
         "events:send", "Send many events", query=fields.Query, body=BatchGiven, operator_only=True,
-        answers={200: BatchShown, 201: BatchShown}, may=(404, 409, 413, 503), example={"events": [EXAMPLE]},
+        answers={200: BatchShown, 201: BatchShown}, may=(404, 409, 413), example={"events": [EXAMPLE]},
     )  # fmt: skip
     def batch(self, request: Request) -> Response:
         """Store up to 500 events, all or none; 200 if all had been sent before."""

@@ -6,9 +6,11 @@ from typing import Any
 
 from rest_framework import serializers
 
-from django_relay.api import fields
+from django_relay.api import fields, problems
 from django_relay.models import paging
 from django_relay.models.lists import STATUS_CLASSES, Filters
+from django_relay.rules import failures
+from django_relay.rules.access import Caller
 
 
 def limit() -> fields.Whole:
@@ -42,7 +44,11 @@ class HistoryQuery(WindowQuery):
 
     event_type = fields.Text(max_length=128, required=False)
     status_class = fields.Choice(STATUS_CLASSES, required=False, help_text="Of the (last) status code.")
-    error_kind = fields.Text(max_length=32, required=False)
+    error_kind = fields.Choice(
+        failures.KINDS,
+        required=False,
+        help_text=f"Of the (last) attempt. To tenants {', '.join(sorted(failures.UNREACHED))} are all unreachable.",
+    )
 
 
 def wanted(given: Mapping[str, Any]) -> paging.Wanted:
@@ -50,10 +56,21 @@ def wanted(given: Mapping[str, Any]) -> paging.Wanted:
     return paging.Wanted(given.get("limit", paging.DEFAULT_LIMIT), given.get("cursor"))
 
 
-def filters(given: Mapping[str, Any], **fixed: str) -> Filters:
-    """Return what a query narrows a list down to; ``fixed`` is what the path says."""
-    names = ("endpoint_id", "event_id", "state", "event_type", "status_class", "error_kind", "since", "until")
-    return Filters(**{**{name: given[name] for name in names if given.get(name)}, **fixed})
+def filters(given: Mapping[str, Any], caller: Caller, **fixed: str) -> Filters:
+    """Return what a caller's query narrows a list down to; ``fixed`` is what the path says.
+
+    Raises:
+        BadFields: it asks for an error kind that it is not told.
+    """
+    names = ("endpoint_id", "event_id", "state", "event_type", "status_class", "since", "until")
+    found = {name: given[name] for name in names if given.get(name)}
+    if "error_kind" in given:
+        found["error_kinds"] = failures.kinds(given["error_kind"], caller)
+        if not found["error_kinds"]:
+            told = f"This must be one of {', '.join(failures.WORDS)}."
+            errors = {"error_kind": [serializers.ErrorDetail(told, code="bad_choice")]}
+            raise problems.BadFields(errors, place="query")
+    return Filters(**{**found, **fixed})
 
 
 def shown(page: "paging.Page[Any]", serializer: Callable[..., Any], **context: Any) -> dict[str, Any]:

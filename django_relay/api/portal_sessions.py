@@ -2,16 +2,15 @@
 
 from typing import Any
 
-from django.urls import NoReverseMatch, reverse
 from django.views.decorators.debug import sensitive_variables
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from django_relay import conf
 from django_relay.api import fields, pages
 from django_relay.api.resources import Resource, operation
 from django_relay.models import PortalSession, paging
+from django_relay.portal import links
 from django_relay.rules import access
 
 
@@ -85,7 +84,7 @@ class PortalSessions(Resource):
         """Make a session and the one-time URL that opens it."""
         given = {**self.body, "application": self.application.slug}
         row, token = PortalSession.objects.db_manager(self.using).invite(**given, caller=self.caller)
-        return Response({**PortalSessionShown(row).data, "url": _url(request, token)}, status=201)
+        return Response({**PortalSessionShown(row).data, "url": links.url_of(token, request=request)}, status=201)
 
     @operation("portal", "Revoke a portal session", answers={204: None}, operator_only=True, may=(404,))
     def destroy(self, request: Request, session_id: str) -> Response:
@@ -103,16 +102,3 @@ class PortalSessions(Resource):
 
     def _rows(self) -> Any:
         return self.owned(PortalSession.objects.select_related("application"))
-
-
-@sensitive_variables("token")
-def _url(request: Request, token: str) -> str:
-    """Return the link: its token is the fragment, which browsers send to no server."""
-    try:
-        path = reverse("relay_portal:enter")
-    except NoReverseMatch:  # the portal is mounted in another project, which puts its own address before this
-        path = ""
-    origin = str(conf.settings.PORTAL.get("ORIGIN", ""))
-    if path and not origin:
-        path = request.build_absolute_uri(path)
-    return f"{origin.rstrip('/')}{path}#{token}"

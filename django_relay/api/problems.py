@@ -1,5 +1,6 @@
 """Every error as ``application/problem+json`` (RFC 9457), with a stable ``code``: the one place that says which."""
 
+import logging
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -9,6 +10,9 @@ from rest_framework import exceptions as drf
 from rest_framework.response import Response
 
 from django_relay import exceptions
+from django_relay.models import writing
+
+logger = logging.getLogger(__name__)
 
 CONTENT_TYPE = "application/problem+json"
 
@@ -60,6 +64,8 @@ _CODES = {
     415: "unsupported_media_type",
     429: "throttled",
 }
+_RETRY_AFTER_SECONDS = {"database_busy": 5}
+"""How long to wait after a 503; by default a minute."""
 _NOT_FOUND = "There is nothing of yours here; ids look like ep_01… and belong to one tenant."
 
 
@@ -83,7 +89,7 @@ def handle(error: Exception, context: Mapping[str, Any]) -> Response | None:
         return respond(404, "not_found", _NOT_FOUND)
     if isinstance(error, drf.APIException):
         return _of_framework(error)
-    return None
+    return _of_database(error) if writing.is_unavailable(error) else None
 
 
 def respond(status: int, code: str, detail: str, *, headers: Mapping[str, str] | None = None, **more: Any) -> Response:
@@ -114,7 +120,7 @@ def _of_relay(error: exceptions.RelayError, pointers: Mapping[type[Exception], s
         missing: dict[str, Any] = {"missing_scope": error.scope} if getattr(error, "scope", "") else {}
         return respond(status, error.code, str(error), **missing)
     if status == 503:
-        return respond(status, error.code, str(error), headers={"Retry-After": "60"})
+        return _later(error.code, str(error))
     pointer = _POINTERS_BY_CODE.get(error.code) or next(
         (found for kind, found in pointers.items() if isinstance(error, kind)), None
     )
@@ -125,6 +131,18 @@ def _of_relay(error: exceptions.RelayError, pointers: Mapping[type[Exception], s
         return respond(status, error.code, str(error))
     told = {"pointer": pointer, "in": place, "code": error.code, "detail": str(error)}
     return respond(status, error.code, str(error), errors=[told])
+
+
+def _of_database(error: Exception) -> Response:
+    extra = {"event": "api.database_busy"}
+    logger.warning("api.database_busy %s: %s", type(error).__name__, str(error).strip(), extra=extra)
+    return _later(
+        "database_busy", "The database is busy or cannot be reached. Try again, after as long as Retry-After says."
+    )
+
+
+def _later(code: str, detail: str) -> Response:
+    return respond(503, code, detail, headers={"Retry-After": str(_RETRY_AFTER_SECONDS.get(code, 60))})
 
 
 def _of_framework(error: drf.APIException) -> Response:

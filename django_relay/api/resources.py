@@ -156,6 +156,11 @@ class Resource(ViewSet):
             raise problems.BadFields({name: [told] for name in named})
         return found
 
+    @property
+    def context(self) -> dict[str, Any]:
+        """What serializers want to know of the request: the ``caller``."""
+        return {"caller": self.caller}
+
     # Whose rows
 
     @cached_property

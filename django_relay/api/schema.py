@@ -14,7 +14,7 @@ from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiRespo
 from django_relay.api import fields, problems
 from django_relay.rules import tokens
 
-_OF_EVERY_OPERATION = (400, 401, 403, 429)
+_OF_EVERY_OPERATION = (400, 401, 403, 429, 503)
 _OF_EVERY_BODY = (413, 415)
 
 _PROBLEMS = {
@@ -26,7 +26,8 @@ _PROBLEMS = {
     413: "The body, or an event's data, is too large.",
     415: "Bodies are `application/json`.",
     429: "Too many calls; `Retry-After` says how long to wait.",
-    503: "Sending is switched off for a while (`sending_disabled`).",
+    503: "Not now: the database is busy (`database_busy`), or sending is switched off (`sending_disabled`); "
+    "`Retry-After` says how long to wait.",
 }
 _ANSWERS = {200: "Done.", 201: "Stored.", 202: "Taken on; the workers do it.", 204: "Done; there is nothing to show."}
 

@@ -13,6 +13,7 @@ A test send that fails is ``failed`` without a DLQ entry: nobody has to do anyth
 *Paused* is shown, not stored: the lease passes over endpoints that are not enabled.
 """
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Self
 
@@ -47,6 +48,18 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
     def of_anybody(self) -> Self:
         """Ask for them by the index of all that are due (see ``Meta.indexes``): they are the same."""
         return self.filter(max_attempts__gt=0)
+
+    def of_events(self, event_ids: Collection[str], endpoint_ids: Collection[str] | None = None) -> Self:
+        """Deliveries of some events, to some endpoints or to all.
+
+        It names each way they come about, for each has an index of its own (see ``Meta``), and only a statement that
+        names it is served by it: without, the whole table is read.
+        """
+        of = models.Q(event_id__in=event_ids)
+        if endpoint_ids is not None:
+            of &= models.Q(endpoint_id__in=endpoint_ids)
+        again = models.Q(replay_of__isnull=False, replay__isnull=True)
+        return self.filter(of & FIRST | of & models.Q(replay__isnull=False) | of & again)
 
     def leased(self) -> Self:
         """Deliveries under a lease, run out or not."""

@@ -12,11 +12,12 @@ from django.utils.translation import gettext_lazy as _
 
 from django_relay import conf, exceptions
 from django_relay.fields import EncryptedField, PrefixedIdField
-from django_relay.models import endpoint_choices, facts, validation, writing
+from django_relay.models import audit, endpoint_choices, facts, validation, writing
 from django_relay.models.application import Application
 from django_relay.models.signing_secret import SigningSecret
 from django_relay.models.tenant_lock import TenantLock
 from django_relay.rules import signing
+from django_relay.rules.access import Caller
 
 MAX_TIMEOUT_SECONDS = 30
 
@@ -47,12 +48,14 @@ class EndpointQuerySet(models.QuerySet["Endpoint"]):
         event_types: Sequence[str],
         application: str = "default",
         secret: str = "",
+        caller: Caller | None = None,
         **choices: Unpack[endpoint_choices.Choices],
     ) -> "Endpoint":
         """Store a new endpoint with its first signing secret and return it.
 
-        Without ``secret`` one is generated; read it from ``endpoint.secrets[0]`` and show it to the tenant. Further
-        arguments are the fields of :class:`~django_relay.models.endpoint_choices.Choices`.
+        Without ``secret`` one is generated; read it from ``endpoint.secrets[0]`` and show it to the tenant. The audit
+        names the ``caller``; what the host's own code does, which has none, is not on record. Further arguments are
+        the fields of :class:`~django_relay.models.endpoint_choices.Choices`.
 
         Raises:
             ValidationError: a field is wrong; by field, with a stable code. Nothing is stored.
@@ -77,6 +80,8 @@ class EndpointQuerySet(models.QuerySet["Endpoint"]):
             self._make_sure_of_room(owner, tenant_id)
             endpoint.save(using=self.db, force_insert=True)
             SigningSecret.objects.using(self.db).create(endpoint=endpoint, key=secret)
+            if caller is not None:
+                audit.record("endpoint.created", endpoint, caller=caller, after=endpoint.told(), using=self.db)
         return endpoint
 
     def _make_sure_of_room(self, application: Application, tenant_id: str) -> None:
@@ -220,17 +225,20 @@ class Endpoint(models.Model):
         """
         validation.apply(self, endpoint_choices.RULES)
 
-    def change(self, **choices: Unpack[endpoint_choices.Changes]) -> None:
+    def change(self, *, caller: Caller | None = None, **choices: Unpack[endpoint_choices.Changes]) -> None:
         """Give a stored endpoint other choices, checked; those left out stay as they are in the database.
+
+        The audit names the ``caller``, as in :meth:`EndpointQuerySet.register`.
 
         Raises:
             ValidationError: a field is wrong; by field, with a stable code. Nothing is changed.
+            WrongState: ``endpoint_deleted``: it was deleted meanwhile.
         """
         for name, value in choices.items():
             setattr(self, name, value)
         unchecked = {field.name for field in self._meta.concrete_fields if field.name not in choices}
         self.full_clean(unchecked | _JSON_FIELDS, validate_unique=False, validate_constraints=False)
-        self.save(update_fields=[*choices, "updated_at"])
+        _rewrite(self, sorted(choices), caller, using=self._using)
 
     def told(self) -> dict[str, Any]:
         """Return what an audit entry tells of it: of headers that they changed, and no value."""
@@ -325,6 +333,19 @@ class Endpoint(models.Model):
             if changed:
                 facts.tell([(fact, self)], now=values["updated_at"], using=self._using)
         return changed
+
+
+@writing.in_transaction
+def _rewrite(endpoint: Endpoint, names: Sequence[str], caller: Caller | None, *, using: str) -> None:
+    rows = Endpoint.objects.using(using).filter(pk=endpoint.pk, deleted_at__isnull=True)
+    stored = rows.select_for_update().first()
+    if stored is None:
+        raise exceptions.WrongState("The endpoint was deleted.", code="endpoint_deleted")
+    endpoint.save(using=using, update_fields=[*names, "updated_at"])
+    if caller is not None:
+        before = stored.told()
+        after = {**before, **{name: getattr(endpoint, name) for name in names}}
+        audit.record("endpoint.updated", endpoint, caller=caller, before=before, after=after, using=using)
 
 
 @writing.in_transaction

@@ -6,8 +6,10 @@ Charts, statistics and endpoint health read these few rows instead of counting d
   receiver: a fault of our own side (``local_error``) and a worker that vanished (``unknown``). An inconclusive attempt
   is counted in no other column;
 - by status class: ``status_2xx`` to ``status_5xx``, or ``status_none`` for no status, or one outside 200 to 599;
-- ``timeouts``, if the deadline passed;
+- ``timeouts``, if it reached the receiver and the deadline passed;
 - by latency, if it was answered or timed out: in the narrowest of :data:`LATENCY_MS` that it fits.
+
+What reached nothing is counted alike, whatever kept it (:mod:`django_relay.rules.failures`): tenants see these counts.
 """
 
 from bisect import bisect_left
@@ -21,7 +23,6 @@ from django.utils.translation import gettext_lazy as _
 from django_relay import ids
 from django_relay.fields import PrefixedIdField
 from django_relay.models.endpoint import Endpoint
-from django_relay.rules import pacing
 
 if TYPE_CHECKING:
     from django_relay.models.lease import Settled
@@ -217,6 +218,6 @@ def _columns(item: "Settled") -> tuple[int, ...]:
     if status_code is not None:
         status = _2XX + status_code // 100 - 2 if 200 <= status_code <= 599 else _NONE
         return what, status, min(_FASTEST + bisect_left(_BOUNDS, outcome.duration_ms), _SLOWEST)
-    if kind in pacing.TIMEOUTS:
+    if kind == "timeout":
         return what, _NONE, _TIMEOUTS, min(_FASTEST + bisect_left(_BOUNDS, outcome.duration_ms), _SLOWEST)
     return what, _NONE

@@ -53,7 +53,8 @@ class Filters:
     event_type: str = ""
     status_class: str = ""
     """One of :data:`STATUS_CLASSES`: of the (last) status code."""
-    error_kind: str = ""
+    error_kinds: tuple[str, ...] = ()
+    """One of these: of the (last) attempt."""
     since: datetime | None = None
     until: datetime | None = None
     """Before it."""
@@ -90,8 +91,8 @@ def deliveries(
             else [{"endpoint_id": key, "state": paging.Unplanned(state)} for key in found for state in states]
         )
     wanted_rows = _by_status("last_status_code", filters) & models.Q(state__in=states)
-    if filters.error_kind:
-        wanted_rows &= models.Q(last_error_kind=filters.error_kind)
+    if filters.error_kinds:
+        wanted_rows &= models.Q(last_error_kind__in=filters.error_kinds)
     if filters.event_type:
         wanted_rows &= models.Q(event__event_type=filters.event_type)
     if filters.endpoint_id:
@@ -101,7 +102,7 @@ def deliveries(
     exact = (
         arms != _EVERYBODY
         and not filters.event_id
-        and not (filters.status_class or filters.error_kind or filters.event_type)
+        and not (filters.status_class or filters.error_kinds or filters.event_type)
     )
     return _page(rows, arms, ("id",), owner, filters, wanted, exact=exact)
 
@@ -117,19 +118,19 @@ def attempts(owner: Owner, filters: Filters = NO_FILTERS, *, wanted: paging.Want
         of_owner = Delivery.objects.using(using).filter(_of("endpoint", owner), pk=filters.delivery_id)
         arms = [{"delivery_id": key} for key in of_owner.values_list("pk", flat=True)]
     elif filters.event_id:
-        of_event = Delivery.objects.using(using).filter(event_id__in=_event(owner, filters, using)).order_by("-id")
+        of_event = Delivery.objects.using(using).of_events(_event(owner, filters, using)).order_by("-id")
         arms = [{"delivery_id": key} for key in of_event.values_list("pk", flat=True)[:DELIVERIES]]
     else:
         found = _endpoints(owner, filters, using)
         arms = _EVERYBODY if found is None else [{"endpoint_id": key} for key in found]
     wanted_rows = _by_status("status_code", filters)
-    if filters.error_kind:
-        wanted_rows &= models.Q(error_kind=filters.error_kind)
+    if filters.error_kinds:
+        wanted_rows &= models.Q(error_kind__in=filters.error_kinds)
     if filters.event_type:
         wanted_rows &= models.Q(delivery__event__event_type=filters.event_type)
     rows = _owned(Attempt.objects.using(using).filter(wanted_rows), owner, arms)
     rows = rows.prefetch_related("delivery").prefetch_related(_events("delivery__event", using))
-    exact = arms != _EVERYBODY and not (filters.status_class or filters.error_kind or filters.event_type)
+    exact = arms != _EVERYBODY and not (filters.status_class or filters.error_kinds or filters.event_type)
     return _page(rows, arms, ("id",), owner, filters, wanted, exact=exact)
 
 
@@ -166,15 +167,15 @@ def dlq_entries(
     wanted_rows = _by_status("last_status_code", filters)
     if filters.event_type:
         wanted_rows &= models.Q(event_type=filters.event_type)
-    if filters.error_kind:
-        wanted_rows &= models.Q(error_kind=filters.error_kind)
+    if filters.error_kinds:
+        wanted_rows &= models.Q(error_kind__in=filters.error_kinds)
     entries = DLQEntry.objects.using(using)
     entries = entries.in_state(filters.state) if filters.state else entries.all()
     rows = _owned(entries.filter(wanted_rows), owner, arms)
     exact = (
         arms != _EVERYBODY
         and filters.state in {"", "open"}
-        and not (filters.status_class or filters.error_kind or filters.event_type)
+        and not (filters.status_class or filters.error_kinds or filters.event_type)
     )
     return _page(rows.prefetch_related(_endpoint(using)), arms, ("id",), owner, filters, wanted, exact=exact)
 

@@ -99,7 +99,7 @@ def attempts(term: str, *, using: str) -> Arms:
     if kind == "del_":
         return [{"delivery_id": term}]
     if kind == "evt_":
-        of_event = Delivery.objects.using(using).filter(event_id=term).order_by("-id")
+        of_event = Delivery.objects.using(using).of_events([term]).order_by("-id")
         return [{"delivery_id": key} for key in of_event.values_list("pk", flat=True)[:DELIVERIES]]
     return [{"endpoint_id": key} for key in ([term] if kind == "ep_" else _of_tenant(term, using))]
 

@@ -5,12 +5,13 @@ One short transaction a step, retried when the database says "not now", and inse
 
 import functools
 import json
+import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, ParamSpec, TypeVar
 
-from django.db import DatabaseError, OperationalError, connections, models, transaction
+from django.db import DatabaseError, InterfaceError, OperationalError, connections, models, transaction
 
 from django_relay import ids
 from django_relay.fields import PrefixedIdField
@@ -71,6 +72,16 @@ def after_commit(call: Callable[..., object], *arguments: object, using: str) ->
         call(*arguments)
 
     transaction.on_commit(run, using=using, robust=True)
+
+
+def is_unavailable(error: BaseException) -> bool:
+    """Return whether the database failed a statement that it may take later: it is locked, too slow, full or gone.
+
+    Django says the same of what is wrong for good, on SQLite alone: there a statement that names no table of the
+    database's is an ``OperationalError``, too.
+    """
+    code = getattr(error.__cause__, "sqlite_errorcode", None)
+    return isinstance(error, OperationalError | InterfaceError) and code != sqlite3.SQLITE_ERROR
 
 
 def _take_write_lock(using: str) -> None:

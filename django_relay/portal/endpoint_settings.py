@@ -5,7 +5,6 @@ from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
-from django.db import transaction
 from django.http import HttpRequest, HttpResponseBase
 from django.utils.translation import gettext_lazy as _
 
@@ -164,14 +163,14 @@ def _initial(endpoint: Endpoint | None, types: list[EventType]) -> dict[str, Any
 
 
 def _register(form: EndpointForm, visit: Visit) -> Endpoint | None:
-    owner = visit.owner
-    assert visit.application is not None  # noqa: S101 - frame.page lets nobody else in
+    assert visit.application is not None and visit.caller is not None  # noqa: S101, PT018 - frame.page lets nobody else in
     try:
-        with transaction.atomic(visit.using):
-            endpoint = Endpoint.objects.using(visit.using).register(
-                tenant_id=str(owner.tenant_id), application=visit.application.slug, **form.values()
-            )
-            endpoints.record("endpoint.created", endpoint, visit, after=_told(endpoint))
+        endpoint = Endpoint.objects.using(visit.using).register(
+            tenant_id=str(visit.owner.tenant_id),
+            application=visit.application.slug,
+            caller=visit.caller,
+            **form.values(),
+        )
     except ValidationError as error:
         problems.add(form, error, otherwise="url")
     except exceptions.InvalidInput as error:
@@ -182,20 +181,13 @@ def _register(form: EndpointForm, visit: Visit) -> Endpoint | None:
 
 
 def _update(form: EndpointForm, endpoint: Endpoint, visit: Visit) -> bool:
-    before = _told(endpoint)
+    assert visit.caller is not None  # noqa: S101 - likewise
     try:
-        with transaction.atomic(visit.using):
-            for name, value in form.values().items():
-                setattr(endpoint, name, value)
-            endpoint.save(update_fields=[*_CHANGED, "updated_at"])
-            endpoints.record("endpoint.updated", endpoint, visit, before=before, after=_told(endpoint))
+        endpoint.change(caller=visit.caller, **form.values())
     except ValidationError as error:
         problems.add(form, error, otherwise="url")
-        return False
-    return True
-
-
-def _told(endpoint: Endpoint) -> dict[str, Any]:
-    """Return what the audit keeps of an endpoint: of headers their names alone."""
-    told = {name: getattr(endpoint, name) for name in _CHANGED}
-    return {**told, "headers": sorted(endpoint.headers)}
+    except exceptions.WrongState as error:
+        form.add_error(None, problems.sentence(error))
+    else:
+        return True
+    return False

@@ -5,7 +5,7 @@ from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
-from django.db import models, transaction
+from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponseBase, HttpResponseRedirect
 from django.shortcuts import redirect
 from django.urls import reverse
@@ -166,13 +166,10 @@ def _states(visit: Visit, found: Sequence[Event]) -> Iterable[tuple[Event, dict[
 
     Of several deliveries to one endpoint the newest counts: what was recovered has not failed.
     """
-    resent = models.Q(replay_of__isnull=False) | models.Q(replay__isnull=False)
-    rows = Delivery.objects.using(visit.using).filter(event_id__in=[event.pk for event in found])
-    columns = ("event_id", "endpoint_id", "pk", "state")
+    rows = Delivery.objects.using(visit.using).of_events([event.pk for event in found])
     newest: dict[tuple[str, str], tuple[str, str]] = {}
-    for some in (rows.filter(replay_of__isnull=True, replay__isnull=True), rows.filter(resent)):
-        for event_id, endpoint_id, key, state in some.values_list(*columns):
-            newest[event_id, endpoint_id] = max(newest.get((event_id, endpoint_id), ("", "")), (key, state))
+    for event_id, endpoint_id, key, state in rows.values_list("event_id", "endpoint_id", "pk", "state"):
+        newest[event_id, endpoint_id] = max(newest.get((event_id, endpoint_id), ("", "")), (key, state))
     states: dict[str, dict[str, int]] = {}
     for (event_id, _endpoint_id), (_key, state) in newest.items():
         counts = states.setdefault(event_id, {})

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from django.http import HttpRequest
-from django.urls import reverse
+from django.urls import NoReverseMatch, reverse
 from django.views.decorators.debug import sensitive_variables
 
 from django_relay import conf
@@ -58,12 +58,16 @@ def url_of(token: str, *, request: HttpRequest | None = None) -> str:
     """Return the URL that exchanges a link's token.
 
     The token is the fragment: browsers send it to no server, so that it stands in no access log and no ``Referer``; the
-    page sends it once, in a body. Without ``PORTAL["ORIGIN"]`` and ``request`` the URL is a path.
+    page sends it once, in a body. Without ``PORTAL["ORIGIN"]`` and ``request`` the URL is a path. A project that does
+    not mount the portal names the page itself in ``PORTAL["ORIGIN"]``.
     """
-    path = reverse("relay_portal:enter")
+    try:
+        path = reverse("relay_portal:enter")
+    except NoReverseMatch:
+        path = ""
     origin: str = conf.settings.PORTAL["ORIGIN"]
     if origin:
         path = origin.rstrip("/") + path
-    elif request is not None:
+    elif request is not None and path:
         path = request.build_absolute_uri(path)
     return f"{path}#{token}"

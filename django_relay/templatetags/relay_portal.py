@@ -15,6 +15,8 @@ from django_relay.models import Attempt, AuditEntry, Delivery, DLQEntry, Endpoin
 from django_relay.models.audit_entry import ACTIONS
 from django_relay.models.endpoint_hour import INCONCLUSIVE
 from django_relay.portal import highlighting, icons
+from django_relay.rules import failures
+from django_relay.rules.failures import Failure
 
 register = template.Library()
 
@@ -198,28 +200,25 @@ def replay_pill(replay: Replay) -> SafeString:
     return pill(replay.state, words[replay.state])
 
 
-UNREACHED = frozenset({"connect_timeout", "connection", "tls", "bad_response", "address_not_public", "unsafe_url"})
-"""Kinds of failures that look all alike to a tenant, in words and in time: else a test send would be a port scanner."""
-
-
 @register.filter
-def what_came_back(attempt: Attempt) -> str:
-    """Say in words why there was no answer; no address, no port's state and no resolver's detail is ever said."""
-    if attempt.error_kind in UNREACHED:
-        return _("No connection could be made: look at the host name, the port, the firewall and the certificate.")
+def what_came_back(attempt: Attempt | DLQEntry) -> str:
+    """Say in words why there was no answer, as far as tenants are told (:mod:`django_relay.rules.failures`)."""
     words = {
-        "dns_error": _("The host name was not found."),
+        failures.UNREACHABLE: _(
+            "No connection could be made. Look at the host's name in the DNS, the port, the firewall and the TLS "
+            "certificate: is it complete, not expired, and made out to that name?"
+        ),
         "timeout": _("There was no answer within the time limit."),
         "unknown": _("It was sent, and what came back is not known. It is sent again."),
         "local_error": _("A fault on our side. It is sent again."),
     }
-    return words.get(attempt.error_kind, "") or _("No answer.")
+    return words.get(failures.for_tenant(Failure(attempt.error_kind, "")).kind, "") or _("No answer.")
 
 
 @register.filter
 def took(attempt: Attempt) -> str:
-    """Write how long an attempt took, where that says nothing about a network that the tenant does not own."""
-    return NOTHING if attempt.error_kind in UNREACHED else milliseconds(attempt.duration_ms)
+    """Write how long an attempt took, where tenants are told."""
+    return milliseconds(failures.for_tenant(Failure(attempt.error_kind, "", attempt.duration_ms)).duration_ms)
 
 
 @register.filter

@@ -72,6 +72,26 @@ class TestAtOnce:
         assert Endpoint.objects.using(USING).count() == 5
 
 
+@pytest.mark.process
+class TestAfterARestart:
+    """A key is kept by the database, and by no process."""
+
+    def test_the_first_event_is_the_next_servers_answer(self, stage):
+        _key, token = make_api_key(operator=True, scopes=["events:send"])
+        kinds = [{"idempotency_key": "k-1"}, {"event_id": deterministic_event_id("k-2")}]
+        other = {**kinds[0], "data": {**INVOICE, "number": "other"}}
+        answers = []
+        for _ in range(2):
+            server, url = stage.server()
+            answers.append([post(f"{url}{ROOT}events", token, {**BODY, **named}) for named in (*kinds, other)])
+            server.kill()
+        before, after = answers
+        assert [status for status, _body in before] == [201, 201, 409]
+        assert [status for status, _body in after] == [200, 200, 409]
+        assert [body["id"] for _status, body in after[:2]] == [body["id"] for _status, body in before[:2]]
+        assert Event.objects.count() == AuditEntry.objects.filter(action="event.sent").count() == 2
+
+
 def _same(one, other):
     """Return whether both show the event as it was stored; fan-out may have seen it since."""
     changing = {"status", "matched_count", "dispatched_at"}

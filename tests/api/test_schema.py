@@ -60,7 +60,7 @@ class TestFile:
         assert len(described) == methods
         for path, item in paths.items():
             for method, operation in item.items():
-                assert {"400", "401", "403", "429"} <= operation["responses"].keys(), (path, method)
+                assert {"400", "401", "403", "429", "503"} <= operation["responses"].keys(), (path, method)
                 assert operation["security"], (path, method)
                 assert operation["summary"], (path, method)
 

@@ -7,8 +7,9 @@ from django.test import override_settings
 from django.utils import timezone
 
 from django_relay import exceptions, signals, verify
-from django_relay.models import Endpoint, SigningSecret
+from django_relay.models import AuditEntry, Endpoint, SigningSecret
 from django_relay.rules import signing
+from django_relay.rules.access import Caller
 from django_relay.testing import FakeTransport, deliver_pending
 from tests.factories import make_application, make_delivery, make_endpoint
 from tests.people import ALICE, BOB, CHARLIE
@@ -362,6 +363,33 @@ class TestSave:
     def test_other_arguments_are_refused(self):
         with pytest.raises(TypeError, match="enabled"):
             make_endpoint(enabled=False)
+
+
+@pytest.mark.django_db
+class TestOnRecord:
+    def test_who_made_and_changed_it_and_what_differs_from_what_was_stored(self):
+        caller = Caller("key:key_1")
+        endpoint = make_endpoint(caller=caller, rate_limit=3)
+        stale = Endpoint.objects.get(pk=endpoint.pk)
+        endpoint.change(caller=caller, description="new")
+        stale.change(caller=caller, rate_limit=5)
+        entries = AuditEntry.objects.filter(object_id=endpoint.pk).order_by("pk")
+        assert [(entry.action, entry.actor) for entry in entries] == [
+            ("endpoint.created", "key:key_1"), ("endpoint.updated", "key:key_1"), ("endpoint.updated", "key:key_1"),
+        ]  # fmt: skip
+        assert entries[0].changes["rate_limit"] == {"after": 3}
+        assert entries[1].changes == {"description": {"before": "", "after": "new"}}
+        assert entries[2].changes == {"rate_limit": {"before": 3, "after": 5}}
+
+    def test_nothing_of_what_failed_nor_of_what_the_hosts_own_code_did(self):
+        endpoint = make_endpoint()
+        endpoint.change(rate_limit=5)
+        with pytest.raises(ValidationError):
+            endpoint.change(caller=Caller("key:key_1"), url="ftp://acme.example/")
+        Endpoint.objects.get(pk=endpoint.pk).delete()
+        with pytest.raises(exceptions.WrongState):
+            endpoint.change(caller=Caller("key:key_1"), url="https://acme.example/")
+        assert not AuditEntry.objects.exists()
 
 
 @pytest.mark.django_db(transaction=True)

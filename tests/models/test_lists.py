@@ -97,7 +97,7 @@ class TestDeliveries:
         assert page(lists.deliveries, state="failed").data == [failed]
         assert page(lists.deliveries, status_class="5xx").data == [failed]
         assert page(lists.deliveries, status_class="none").data == [expired, refused]
-        assert page(lists.deliveries, error_kind="connection").data == [refused]
+        assert page(lists.deliveries, error_kinds=("connection",)).data == [refused]
         assert page(lists.deliveries, event_type="invoice.created").data == [expired]
         assert page(lists.deliveries, since=timezone.now() + timedelta(seconds=1)).data == []
         assert page(lists.deliveries, until=timezone.now() - timedelta(minutes=1)).data == []
@@ -132,7 +132,7 @@ class TestAttempts:
         delivery = make_delivery()
         bad, good = make_attempt(delivery, error_kind="tls", status_code=None), make_attempt(delivery, status_code=200)
         assert page(lists.attempts, status_class="2xx").data == [good]
-        assert page(lists.attempts, error_kind="tls").data == [bad]
+        assert page(lists.attempts, error_kinds=("tls",)).data == [bad]
         assert page(lists.attempts, event_type="invoice.paid").data == [good, bad]
 
 
