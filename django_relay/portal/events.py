@@ -168,7 +168,10 @@ def _states(visit: Visit, found: Sequence[Event]) -> Iterable[tuple[Event, dict[
     """
     resent = models.Q(replay_of__isnull=False) | models.Q(replay__isnull=False)
     rows = Delivery.objects.using(visit.using).filter(event_id__in=[event.pk for event in found])
-    columns = ("event_id", "endpoint_id", "pk", "state")
+    held = models.Case(
+        models.When(state=Delivery.State.PENDING, endpoint__enabled=False, then=models.Value("held")), default="state"
+    )
+    columns = ("event_id", "endpoint_id", "pk", held)
     newest: dict[tuple[str, str], tuple[str, str]] = {}
     for some in (rows.filter(replay_of__isnull=True, replay__isnull=True), rows.filter(resent)):
         for event_id, endpoint_id, key, state in some.values_list(*columns):
