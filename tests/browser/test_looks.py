@@ -115,6 +115,22 @@ def test_a_theme_shows_and_stays_readable(chromium, site, past):
         assert Axe().run(page).response["violations"] == []
 
 
+def test_what_is_chosen_among_what_failed_is_counted(chromium, site, past):
+    with browsing(chromium, site) as page:
+        page.goto(site.link())
+        page.wait_for_url(site.address() + PORTAL)
+        page.goto(site.address() + PORTAL + "dlq/")
+        some, everything = page.get_by_role("button", name="Send chosen"), page.get_by_role("button", name="Send all")
+        expect(some).to_be_hidden()
+        expect(everything).to_be_visible()
+        page.locator("tbody input[type=checkbox]").nth(1).check()
+        expect(page.get_by_text("1 chosen")).to_be_visible()
+        expect(some).to_be_visible()
+        expect(everything).to_be_hidden()
+        page.get_by_label("All on this page").check()
+        expect(page.get_by_text(f"{page.locator('tbody tr').count()} chosen")).to_be_visible()
+
+
 def test_times_are_the_readers_and_exact_in_utc(chromium, site, past):
     with browsing(chromium, site, timezone_id="Asia/Kolkata") as page:
         page.goto(site.link())
