@@ -151,3 +151,27 @@ def test_motion_is_still_for_who_asks(chromium, site):
             "[...document.querySelectorAll('*')].filter((it) => getComputedStyle(it).transitionDuration !== '0s').length"
         )
         assert moving == 0
+
+
+def test_pages_from_right_to_left_fit_and_mirror(chromium, site, past):
+    edges = """(selector) => {
+        const found = document.querySelector(selector), range = document.createRange();
+        range.selectNodeContents(found);
+        const text = range.getBoundingClientRect(), around = found.parentElement.getBoundingClientRect();
+        return Math.round(around.right - text.right);
+    }"""
+    with browsing(chromium, site, locale="ar", viewport=SIZES["phone"]) as page:
+        page.goto(site.link())
+        page.wait_for_url(site.address() + PORTAL)
+        expect(page.locator("html")).to_have_attribute("dir", "rtl")
+        for path in past:
+            page.goto(site.address() + PORTAL + path)
+            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
+            assert abs(page.evaluate(edges, "h1")) <= 40, path
+        page.goto(site.address() + PORTAL + "activity/")
+        oldest, newest = (
+            page.locator("g[data-at]").first.bounding_box(),
+            page.locator("g[data-at]").nth(23).bounding_box(),
+        )
+        assert newest["x"] < oldest["x"]
+        expect(page.locator(".axis time").first).to_have_css("direction", "rtl")
