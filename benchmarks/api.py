@@ -165,7 +165,7 @@ def _posts() -> list[Row]:
 def _emit(given: dict[str, Any], *, caller: access.Caller | None = None) -> None:
     with transaction.atomic():
         event = emit(**given)
-        if caller is not None:
+        if caller is not None and event is not None:
             audit.record("event.sent", event, caller=caller, application="default")
 
 

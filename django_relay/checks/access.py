@@ -91,6 +91,14 @@ def _each(rule: Callable[[Any], object]) -> Callable[[Sequence[Any]], list[objec
     return lambda values: [rule(value) for value in values]
 
 
+def _origin(value: str) -> None:
+    """Take what links begin with: nothing, or an origin, over ``http`` only of this very machine."""
+    if value:
+        place = origins.parse(value)
+        if place.path.strip("/") or place.rest:
+            raise ValueError("it is scheme and host alone, such as https://app.example.com.")
+
+
 def _rate(value: str | None) -> None:
     if value is not None:
         rates.parse(value)
@@ -103,6 +111,7 @@ _PORTAL_RULES: Mapping[str, Callable[[Any], object]] = {
     "RETURN_URLS": _each(origins.parse_listing),
     "LOGO_URLS": _each(origins.parse_listing),
     "FRAME_ANCESTORS": _each(origins.parse_origin),
+    "ORIGIN": _origin,
     "SOURCE_ADDRESSES": _each(lambda value: ipaddress.ip_network(value if isinstance(value, str) else "")),
 }
 """What the value of each key must be besides its type; a rule raises what is wrong."""

@@ -3,12 +3,11 @@
 from django.http import HttpRequest, HttpResponseBase
 from django.utils import timezone
 
-from django_relay.models import Endpoint, lists, paging, statistics
+from django_relay.models import Endpoint, statistics
 from django_relay.portal import charts, frame
 from django_relay.portal.visits import Visit
 
 _BUSIEST = 10
-_SAMPLE = paging.MAX_LIMIT
 
 
 @frame.page()
@@ -20,12 +19,7 @@ def show(request: HttpRequest, visit: Visit) -> HttpResponseBase:
     rows = _endpoints(visit)
     totals = statistics.totals_by_endpoint([row.pk for row in rows], period, using=visit.using)
     ranked = sorted(rows, key=lambda row: totals[row.pk].attempts, reverse=True)[:_BUSIEST]
-    recent = lists.events(
-        visit.owner, lists.Filters(since=period.since), wanted=paging.Wanted(_SAMPLE), using=visit.using
-    )
-    types: dict[str, int] = {}
-    for event in recent.data:
-        types[event.event_type] = types.get(event.event_type, 0) + 1
+    types = statistics.types_of_owner(visit.owner, period, using=visit.using)
     context = {
         "section": "activity",
         "span": span,
@@ -34,9 +28,11 @@ def show(request: HttpRequest, visit: Visit) -> HttpResponseBase:
         "chart": charts.of_outcomes(stats.buckets),
         "answers": charts.of_status_classes(stats.buckets),
         "endpoints": [{"endpoint": row, "total": totals[row.pk]} for row in ranked if totals[row.pk].attempts],
-        "types": sorted(types.items(), key=lambda pair: -pair[1])[:_BUSIEST],
-        "sampled": recent.has_more,
-        "sample": len(recent.data),
+        "types": [
+            (name, count, count / types.total)
+            for name, count in sorted(types.counts.items(), key=lambda pair: (-pair[1], pair[0]))[:_BUSIEST]
+        ],
+        "counted": types,
     }
     return frame.show(request, visit, "activity/activity.html", context)
 

@@ -24,6 +24,7 @@ class Property:
     required: bool = False
     description: str = ""
     rules: Sequence[str] = ()
+    values: Sequence[str] = ()
     inner: Sequence["Property"] = field(default=())
 
 
@@ -65,6 +66,7 @@ def _properties(schema: Mapping[str, Any], depth: int = 0, root: Mapping[str, An
             required=isinstance(required, Sequence) and name in required,
             description=str(rule.get("description", "")),
             rules=list(_rules(rule)),
+            values=[str(value) for value in rule["enum"][:_MOST]] if isinstance(rule.get("enum"), list) else [],
             inner=list(_properties(nested, depth + 1, root)),
         )
 
@@ -109,13 +111,11 @@ def _rules(rule: Mapping[str, Any]) -> Iterator[str]:
         "maximum": _("at most %(value)s"),
         "exclusiveMinimum": _("more than %(value)s"),
         "exclusiveMaximum": _("less than %(value)s"),
-        "minItems": _("at least %(value)s entries"),
-        "maxItems": _("at most %(value)s entries"),
+        "minItems": _("%(value)s or more entries"),
+        "maxItems": _("up to %(value)s entries"),
         "const": _("always %(value)s"),
         "default": _("%(value)s if left out"),
     }
     for name, text in words.items():
         if name in rule:
             yield text % {"value": rule[name]}
-    if isinstance(rule.get("enum"), list):
-        yield ", ".join(str(value) for value in rule["enum"][:_MOST])

@@ -11,6 +11,7 @@ HEIGHT = 100
 STEP = 10
 """Units from one bar to the next, of which 8 are the bar."""
 _BAR = 8
+_BY_THE_HOUR = timedelta(hours=25)
 _SMALLEST = 2.5  # one failure among a million must still be seen
 
 
@@ -62,6 +63,16 @@ class Chart:
     def total(self) -> int:
         """The sum of everything."""
         return sum(bar.total for bar in self.bars)
+
+    @property
+    def ticks(self) -> Sequence[datetime]:
+        """Where the axis is named: at the beginning of each quarter."""
+        return [self.bars[len(self.bars) * quarter // 4].start for quarter in range(4)] if self.bars else []
+
+    @property
+    def tick_style(self) -> str:
+        """How the axis is named (see the tag ``moment``): by the hour up to a day, else by the day."""
+        return "time" if self.bars and self.bars[-1].start - self.bars[0].start < _BY_THE_HOUR else "day"
 
 
 def stack(buckets: Sequence[tuple[datetime, Mapping[str, int]]]) -> Chart:

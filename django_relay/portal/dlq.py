@@ -1,21 +1,24 @@
 """The DLQ: what was given up, sent again or let go of."""
 
+from datetime import UTC, timedelta
 from typing import Any
 
 from django import forms
 from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from django_relay import exceptions
 from django_relay.models import DLQEntry, Endpoint, Replay, lists, paging, statistics
 from django_relay.pipeline import replays as pipeline
-from django_relay.portal import frame, problems, replays, subscriptions
+from django_relay.portal import endpoints, frame, problems, replays, subscriptions
 from django_relay.portal.attempts import WindowForm
 from django_relay.portal.visits import Visit
 
 _ENDPOINTS = 200  # of how many endpoints the DLQ can be narrowed down to one
 _DO = {"replay": Replay.Kind.FAILED, "discard": Replay.Kind.DISCARD}
+_ALL = "_all"  # at the end of what is to be done with everything that the filters let through
 
 
 class DLQForm(WindowForm):
@@ -39,35 +42,65 @@ class DLQForm(WindowForm):
             until=chosen["until"],
         )
 
+    def of_replay(self) -> dict[str, Any]:
+        """Return the same of a valid form as a replay is told it.
+
+        Without an end of the reader's it ends now, in whole seconds, which a page of confirmation passes on: what it
+        counted is what is sent, whatever is given up meanwhile.
+        """
+        chosen = self.cleaned_data
+        return {
+            "since": chosen["since"],
+            "until": chosen["until"] or timezone.now().replace(microsecond=0) + timedelta(seconds=1),
+            "event_types": [chosen["event_type"]] if chosen["event_type"] else None,
+            "endpoint_ids": [chosen["endpoint"]] if chosen["endpoint"] else None,
+        }
+
 
 @frame.page()
 def show(request: HttpRequest, visit: Visit) -> HttpResponseBase:
     """Show what was given up, newest first."""
-    return _show(request, visit)
+    return _show(request, visit, DLQForm(request.GET))
 
 
 @frame.page("replay", methods=("POST",))
 def act(request: HttpRequest, visit: Visit) -> HttpResponseBase:
-    """Send chosen entries again, or discard them; all that are open are asked about on a page of their own first."""
-    what, everything = request.POST.get("do", ""), "all" in request.POST
-    if what not in _DO:
-        return _show(request, visit)
+    """Send again, or discard: the entries that were chosen, or all that the filters let through, once confirmed."""
+    asked = request.POST.get("do", "")
+    what, everything = asked.removesuffix(_ALL), asked.endswith(_ALL)
+    form = DLQForm(request.POST)
     entry_ids = request.POST.getlist("entry")[: paging.MAX_LIMIT]
+    if what not in _DO or not form.is_valid():
+        return _show(request, visit, form)
     if not everything and not entry_ids:
-        return _show(request, visit, problem=str(_("Choose at least one delivery.")))
-    if everything and "confirmed" not in request.POST:
-        count = pipeline.count(_DO[what], **replays.of(visit), using=visit.using)
-        return frame.show(request, visit, "dlq/confirm.html", {"section": "dlq", "what": what, "count": count})
+        return _show(request, visit, form, problem=str(_("Choose at least one delivery.")))
     try:
-        chosen = {} if everything else {"entry_ids": _own(visit, entry_ids)}
+        if everything and "confirmed" not in request.POST:
+            return _ask(request, visit, what, form)
+        chosen = form.of_replay() if everything else {"entry_ids": _own(visit, entry_ids)}
         replay = replays.begin(visit, _DO[what], **chosen)
     except exceptions.RelayError as error:
-        return _show(request, visit, problem=problems.sentence(error))
+        return _show(request, visit, form, problem=problems.sentence(error))
     return HttpResponseRedirect(reverse("relay_portal:replay", args=[replay.pk]), status=303)
 
 
-def _show(request: HttpRequest, visit: Visit, *, problem: str = "") -> HttpResponseBase:
-    form = DLQForm(request.GET)
+def _ask(request: HttpRequest, visit: Visit, what: str, form: DLQForm) -> HttpResponseBase:
+    """Show how many there are of what is to be done with all, and which, and ask."""
+    wanted = form.of_replay()
+    context = {
+        "section": "dlq",
+        "what": what,
+        "count": pipeline.count(_DO[what], **replays.of(visit), **wanted, using=visit.using),
+        "wanted": wanted,
+        "until": wanted["until"].astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S"),
+        "since": wanted["since"].astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S") if wanted["since"] else "",
+        "endpoint": endpoints.find(visit, form.cleaned_data["endpoint"]) if form.cleaned_data["endpoint"] else None,
+        "chosen": form.cleaned_data,
+    }
+    return frame.show(request, visit, "dlq/confirm.html", context)
+
+
+def _show(request: HttpRequest, visit: Visit, form: DLQForm, *, problem: str = "") -> HttpResponseBase:
     found: paging.Page[DLQEntry] = paging.Page([])
     owned = Endpoint.objects.using(visit.using).filter(
         application_id=visit.owner.application_id, tenant_id=visit.owner.tenant_id
@@ -81,8 +114,9 @@ def _show(request: HttpRequest, visit: Visit, *, problem: str = "") -> HttpRespo
         "page": found,
         "endpoints": [row for row in own if row.deleted_at is None],
         "types": subscriptions.types(visit),
-        "open": statistics.in_dlq([row.pk for row in own], using=visit.using),
+        "open": statistics.in_dlq([row.pk for row in own if row.deleted_at is None], using=visit.using),
         "state": form.cleaned_data.get("state") or "open",
+        "filtered": any(form.cleaned_data.get(name) for name in ("endpoint", "event_type", "since", "until")),
         "problem": problem,
     }
     return frame.show(request, visit, "dlq/list.html", context, status=409 if problem else 200)

@@ -7,15 +7,20 @@ from django import forms
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponseBase
 from django.utils.translation import gettext_lazy as _
+from django.views.decorators.debug import sensitive_variables
 
-from django_relay import conf, exceptions
-from django_relay.models import Endpoint, EventType, endpoint_choices
-from django_relay.portal import endpoints, frame, problems, snippets, subscriptions
+from django_relay import exceptions
+from django_relay.models import Endpoint, EventType, SigningSecret, endpoint_choices
+from django_relay.models.endpoint import MAX_TIMEOUT_SECONDS
+from django_relay.portal import endpoints, frame, problems, schedules, secrets, snippets, subscriptions
 from django_relay.portal.visits import Visit
-from django_relay.rules import headers
+from django_relay.rules import event_names, headers, signing
 
 _BLANK_HEADERS = 2
-_CHANGED = ("url", "description", "event_types", "filters", "headers", "rate_limit", "format")
+_CHANGED = (
+    "url", "description", "event_types", "filters", "headers", "rate_limit", "format", "retry_schedule",
+    "timeout_seconds",
+)  # fmt: skip
 
 
 class EndpointForm(forms.Form):
@@ -29,6 +34,10 @@ class EndpointForm(forms.Form):
     filters = forms.CharField(required=False, max_length=100_000)
     rate_limit = forms.IntegerField(required=False, min_value=0, max_value=10_000)
     format = forms.ChoiceField(choices=Endpoint.Format.choices, initial=Endpoint.Format.STANDARD)
+    timeout_seconds = forms.IntegerField(required=False, min_value=1, max_value=MAX_TIMEOUT_SECONDS)
+    retry_schedule = forms.ChoiceField(choices=schedules.keys, initial="usual", required=False)
+    waits = forms.CharField(required=False, max_length=1_000)
+    scheme = forms.ChoiceField(choices=SigningSecret.Scheme.choices, initial=SigningSecret.Scheme.V1, required=False)
     header_name = forms.CharField(required=False)
     header_value = forms.CharField(required=False)
 
@@ -47,8 +56,12 @@ class EndpointForm(forms.Form):
             line = getattr(error, "lineno", 1)
             raise ValidationError(_("This is not JSON; look at line %(line)s."), params={"line": line}) from error
 
+    def clean_waits(self) -> list[float]:
+        """Return the waits of a schedule of one's own, in seconds."""
+        return schedules.read(self.cleaned_data["waits"])
+
     def clean(self) -> dict[str, Any]:
-        """Put patterns and headers together."""
+        """Put patterns, headers and the retry schedule together."""
         chosen = super().clean() or {}
         if chosen.get("subscribe") == "all":
             chosen["event_types"] = ["*"]
@@ -58,15 +71,46 @@ class EndpointForm(forms.Form):
                 self.add_error("event_types", _("Choose at least one event type, or receive all events."))
         chosen["rate_limit"] = chosen.get("rate_limit") or 0
         chosen["headers"] = self._headers()
+        chosen["retry_schedule"] = self._schedule(chosen)
         return chosen
 
     def values(self) -> dict[str, Any]:
         """Return the endpoint's fields."""
         return {name: self.cleaned_data[name] for name in _CHANGED}
 
+    def secret(self) -> str:
+        """Return a signing secret of the scheme that was chosen."""
+        return signing.generate_secret(self.cleaned_data["scheme"] or SigningSecret.Scheme.V1)
+
+    @property
+    def schedules(self) -> list[schedules.Choice]:
+        """What the retry schedule can be."""
+        return schedules.choices()
+
+    @property
+    def goes_further(self) -> bool:
+        """Whether more was chosen, or went wrong, than stands in sight at first."""
+        names = {
+            "headers",
+            "header_name",
+            "filters",
+            "rate_limit",
+            "format",
+            "timeout_seconds",
+            "retry_schedule",
+            "waits",
+        }
+        usual = (("rate_limit", 0), ("format", "standard"), ("timeout_seconds", None), ("retry_schedule", None))
+        own = self.endpoint
+        return bool(names & set(self.errors)) or (
+            own is not None
+            and (bool(own.headers or own.filters) or any(getattr(own, name) != value for name, value in usual))
+        )
+
     def groups(self) -> list[subscriptions.Group]:
         """Return the tree of the picker."""
-        return subscriptions.tree(self.types, self["event_types"].value() or [])
+        patterns = str(self["patterns"].value() or "").split()[: event_names.MAX_PATTERNS]
+        return subscriptions.tree(self.types, self["event_types"].value() or [], patterns)
 
     def header_rows(self) -> list[tuple[str, bool]]:
         """Return the header fields to draw: each with its name, and whether a value is stored, which is never shown."""
@@ -76,6 +120,16 @@ class EndpointForm(forms.Form):
             return [(name, name in stored) for name in names if name] + [("", False)]
         stored = self.endpoint.headers if self.endpoint else {}
         return [(name, True) for name in stored] + [("", False)] * _BLANK_HEADERS
+
+    def _schedule(self, chosen: dict[str, Any]) -> list[float] | None:
+        """Return the retry schedule that was chosen; ``None`` is the project's."""
+        key = chosen.get("retry_schedule") or "usual"
+        if key == schedules.CUSTOM:
+            if not chosen.get("waits") and "waits" not in self.errors:
+                self.add_error("waits", _("Write the waits, such as 5 s, 5 min, 2 h; or choose to be sent once."))
+            return chosen.get("waits")
+        waits = schedules.PRESETS[key][1]
+        return None if waits is None else list(waits)
 
     def _headers(self) -> dict[str, str]:
         """Return the headers: a name without a value keeps the stored one, a stored name that is left out goes."""
@@ -93,6 +147,7 @@ class EndpointForm(forms.Form):
 
 
 @frame.page("write", methods=("GET", "POST"))
+@sensitive_variables()
 def add(request: HttpRequest, visit: Visit) -> HttpResponseBase:
     """Add an endpoint, and show its secret once."""
     types = subscriptions.types(visit)
@@ -105,6 +160,7 @@ def add(request: HttpRequest, visit: Visit) -> HttpResponseBase:
                 "section": "endpoints",
                 "endpoint": endpoint,
                 "secret": endpoint.secrets[0],
+                "public": secrets.public_key_of(endpoint.secrets[0]),
                 "snippets": snippets.SNIPPETS,
                 "example_type": next(
                     (row.name for row in types if subscriptions.reaches(endpoint.event_types, row.name)), ""
@@ -112,7 +168,7 @@ def add(request: HttpRequest, visit: Visit) -> HttpResponseBase:
             }
             return frame.show(request, visit, "endpoints/created.html", context, status=201)
         status = 422
-    context = {"section": "endpoints", "form": form, "source_addresses": conf.settings.PORTAL["SOURCE_ADDRESSES"]}
+    context = {"section": "endpoints", "form": form, **endpoints.limits()}
     return frame.show(request, visit, "endpoints/add.html", context, status=status)
 
 
@@ -159,6 +215,9 @@ def _initial(endpoint: Endpoint | None, types: list[EventType]) -> dict[str, Any
         "filters": json.dumps(endpoint.filters, ensure_ascii=False) if endpoint.filters else "",
         "rate_limit": endpoint.rate_limit or None,
         "format": endpoint.format,
+        "timeout_seconds": endpoint.timeout_seconds,
+        "retry_schedule": schedules.key_of(endpoint.retry_schedule),
+        "waits": schedules.write(endpoint.retry_schedule or ()),
     }
 
 
@@ -169,6 +228,7 @@ def _register(form: EndpointForm, visit: Visit) -> Endpoint | None:
             tenant_id=str(visit.owner.tenant_id),
             application=visit.application.slug,
             caller=visit.caller,
+            secret=form.secret(),
             **form.values(),
         )
     except ValidationError as error:

@@ -1,5 +1,6 @@
 """Endpoints: the list, and how one of them fares; pausing, enabling and deleting it."""
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,8 +12,8 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from django_relay import conf
-from django_relay.models import Endpoint, audit, lists, paging, statistics
+from django_relay import conf, exceptions
+from django_relay.models import Endpoint, audit, endpoint_choices, lists, paging, statistics
 from django_relay.portal import charts, frame, subscriptions
 from django_relay.portal.visits import Visit
 from django_relay.rules import access
@@ -112,11 +113,10 @@ def overview(request: HttpRequest, visit: Visit, endpoint_id: str) -> HttpRespon
 def enable(request: HttpRequest, visit: Visit, endpoint_id: str) -> HttpResponseBase:
     """Deliver to an endpoint again; what was held becomes due."""
     endpoint = find(visit, endpoint_id)
-    # What the operator stopped, only the operator starts again.
-    if endpoint.disabled_reason != Endpoint.Reason.STAFF:
-        with transaction.atomic(visit.using):
-            if endpoint.enable():
-                record("endpoint.enabled", endpoint, visit)
+    # What staff stopped only staff starts again; the page says so.
+    with contextlib.suppress(exceptions.WrongState), transaction.atomic(visit.using):
+        if endpoint.enable(as_tenant=True):
+            record("endpoint.enabled", endpoint, visit)
     return back_to("endpoint", endpoint)
 
 
@@ -157,10 +157,18 @@ def about(visit: Visit, endpoint: Endpoint, tab: str) -> dict[str, Any]:
         "tab": tab,
         "endpoint": endpoint,
         "last_attempt": last,
+        **limits(endpoint),
+    }
+
+
+def limits(endpoint: Endpoint | None = None) -> dict[str, Any]:
+    """Return what a receiver is held to: an endpoint's, or what a new one's will be."""
+    return {
         "disable_after": conf.settings.DISABLE_AFTER,
-        "timeout_seconds": endpoint.timeout_seconds or conf.settings.TIMEOUT_SECONDS,
+        "usual_timeout": conf.settings.TIMEOUT_SECONDS,
+        "timeout_seconds": (endpoint and endpoint.timeout_seconds) or conf.settings.TIMEOUT_SECONDS,
         "max_payload_bytes": conf.settings.MAX_PAYLOAD_BYTES,
-        "schedule": endpoint.schedule,
+        "schedule": endpoint.schedule if endpoint else endpoint_choices.schedule_of(None),
         "source_addresses": conf.settings.PORTAL["SOURCE_ADDRESSES"],
     }
 

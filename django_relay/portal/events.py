@@ -5,7 +5,7 @@ from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
-from django.db import transaction
+from django.db import models, transaction
 from django.http import Http404, HttpRequest, HttpResponseBase, HttpResponseRedirect
 from django.shortcuts import redirect
 from django.urls import reverse
@@ -167,8 +167,11 @@ def _states(visit: Visit, found: Sequence[Event]) -> Iterable[tuple[Event, dict[
     Of several deliveries to one endpoint the newest counts: what was recovered has not failed.
     """
     rows = Delivery.objects.using(visit.using).of_events([event.pk for event in found])
+    held = models.Case(
+        models.When(state=Delivery.State.PENDING, endpoint__enabled=False, then=models.Value("held")), default="state"
+    )
     newest: dict[tuple[str, str], tuple[str, str]] = {}
-    for event_id, endpoint_id, key, state in rows.values_list("event_id", "endpoint_id", "pk", "state"):
+    for event_id, endpoint_id, key, state in rows.values_list("event_id", "endpoint_id", "pk", held):
         newest[event_id, endpoint_id] = max(newest.get((event_id, endpoint_id), ("", "")), (key, state))
     states: dict[str, dict[str, int]] = {}
     for (event_id, _endpoint_id), (_key, state) in newest.items():

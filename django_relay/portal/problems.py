@@ -35,6 +35,7 @@ _SENTENCES: Mapping[str, Promise] = {
     "bad_pattern": _("A pattern is an event type such as invoice.paid, or uses * and ** for whole words between dots."),
     "bad_filter": _("Filters are an object of names with a value or a list of values, such as {“region”: [“eu”]}."),
     "bad_description": _("The description holds characters that cannot be stored."),
+    "bad_retry_schedule": _("Each wait is longer than nothing and at most 30 days."),
     # Secrets
     "bad_secret": _("A signing secret begins with whsec_ and holds 24 to 64 bytes in base64."),
     # Sending again

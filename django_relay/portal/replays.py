@@ -59,9 +59,8 @@ def start(request: HttpRequest, visit: Visit, endpoint_id: str) -> HttpResponseB
     endpoint = endpoints.find(visit, endpoint_id)
     if request.method == "POST":
         return _start(request, visit, endpoint)
-    chosen = bool(request.GET.get("preset"))
-    form = ReplayForm(request.GET if chosen else None, initial={"kind": request.GET.get("kind", Replay.Kind.FAILED)})
-    return _show(request, visit, endpoint, form)
+    usual = {"kind": str(Replay.Kind.FAILED), "preset": "1d"}
+    return _show(request, visit, endpoint, ReplayForm({**usual, **request.GET.dict()}))
 
 
 @frame.page("replay")

@@ -33,6 +33,7 @@ class RotationForm(forms.Form):
         ],
         initial=86_400,
     )
+    scheme = forms.ChoiceField(choices=SigningSecret.Scheme.choices, initial=SigningSecret.Scheme.V1, required=False)
     secret = forms.CharField(required=False, max_length=200, strip=True)
 
 
@@ -50,7 +51,7 @@ def reveal(request: HttpRequest, visit: Visit, endpoint_id: str) -> HttpResponse
     endpoint = endpoints.find(visit, endpoint_id)
     with transaction.atomic(visit.using):
         _record("endpoint.secret_revealed", endpoint, visit)
-    shown = [{"row": row, "key": row.key, "public": _public(row)} for row in _live(endpoint, visit)]
+    shown = [{"row": row, "key": row.key, "public": public_key_of(row.key)} for row in _live(endpoint, visit)]
     return frame.show(request, visit, "endpoints/secret.html", {**_about(visit, endpoint), "shown": shown})
 
 
@@ -65,13 +66,17 @@ def rotate(request: HttpRequest, visit: Visit, endpoint_id: str) -> HttpResponse
         overlap = form.cleaned_data["overlap_seconds"]
         try:
             with transaction.atomic(visit.using):
-                endpoint.rotate_secret(timedelta(seconds=overlap), secret=form.cleaned_data["secret"])
+                endpoint.rotate_secret(
+                    timedelta(seconds=overlap),
+                    secret=form.cleaned_data["secret"],
+                    scheme=form.cleaned_data["scheme"] or SigningSecret.Scheme.V1,
+                )
                 _record("endpoint.secret_rotated", endpoint, visit, after={"overlap_seconds": overlap})
         except exceptions.InvalidInput as error:
             form.add_error("secret", problems.sentence(error))
         else:
             newest = _live(endpoint, visit)[0]
-            shown = [{"row": newest, "key": newest.key, "public": _public(newest)}]
+            shown = [{"row": newest, "key": newest.key, "public": public_key_of(newest.key)}]
             context = {**_about(visit, endpoint), "shown": shown, "rotated": True}
             return frame.show(request, visit, "endpoints/secret.html", context)
     return frame.show(request, visit, "endpoints/secret.html", {**_about(visit, endpoint), "form": form}, status=422)
@@ -80,10 +85,11 @@ def rotate(request: HttpRequest, visit: Visit, endpoint_id: str) -> HttpResponse
 def _about(visit: Visit, endpoint: Endpoint) -> dict[str, Any]:
     actions = ["endpoint.secret_revealed", "endpoint.secret_rotated", "endpoint.created"]
     history = AuditEntry.objects.using(visit.using).of(endpoint).filter(action__in=actions)
+    live = _live(endpoint, visit)
     return {
         **endpoints.about(visit, endpoint, "secret"),
-        "form": RotationForm(),
-        "secrets": _live(endpoint, visit),
+        "form": RotationForm(initial={"scheme": live[0].scheme} if live else None),
+        "secrets": live,
         "history": history.order_by("-at")[:_HISTORY],
         "snippets": snippets.SNIPPETS,
     }
@@ -95,8 +101,9 @@ def _live(endpoint: Endpoint, visit: Visit) -> list[SigningSecret]:
     return [row for row in rows if row.is_live(now)]
 
 
-def _public(row: SigningSecret) -> str:
-    return signing.public_key(row.key) if row.scheme == SigningSecret.Scheme.V1A else ""
+def public_key_of(secret: str) -> str:
+    """Return the ``whpk_…`` by which a receiver verifies what a ``whsk_…`` signs; empty for a shared secret."""
+    return signing.public_key(secret) if signing.scheme_of(secret) == "v1a" else ""
 
 
 def _record(action: str, endpoint: Endpoint, visit: Visit, **values: Any) -> None:

@@ -16,6 +16,8 @@ class Type:
     description: str
     deprecated: bool
     chosen: bool
+    covered: bool = False
+    """A pattern that is chosen beside it selects it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,7 @@ def types(visit: Visit) -> list[EventType]:
     return list(rows.only("name", "description", "group", "deprecated").order_by("group", "name"))
 
 
-def tree(found: Iterable[EventType], chosen: Iterable[str]) -> list[Group]:
+def tree(found: Iterable[EventType], chosen: Iterable[str], patterns: Sequence[str] = ()) -> list[Group]:
     """Return the catalog in groups. Deprecated types are shown only where they are chosen."""
     names = set(chosen)
     groups: dict[str, list[Type]] = {}
@@ -45,7 +47,9 @@ def tree(found: Iterable[EventType], chosen: Iterable[str]) -> list[Group]:
         if row.deprecated and row.name not in names:
             continue
         heading = row.group or row.name.partition(".")[0]
-        groups.setdefault(heading, []).append(Type(row.name, row.description, row.deprecated, row.name in names))
+        groups.setdefault(heading, []).append(
+            Type(row.name, row.description, row.deprecated, row.name in names, reaches(patterns, row.name))
+        )
     return [Group(name, rows) for name, rows in groups.items()]
 
 

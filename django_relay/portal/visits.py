@@ -20,11 +20,8 @@ from django_relay.models.lists import Owner
 from django_relay.rules import tokens
 from django_relay.rules.access import Caller
 
-COOKIE = "__Host-relay_portal"
-"""The prefix binds it to this host alone and to HTTPS (RFC 6265bis); browsers let loopback pass for HTTPS."""
 _NEWCOMER = "rlv_"
 CSRF_FIELD = "csrf"
-CSRF_HEADER = "X-Relay-CSRF"
 
 
 @dataclass(slots=True)
@@ -89,7 +86,7 @@ class Visit:
 
 def of(request: HttpRequest) -> Visit:
     """Return who asks."""
-    key = request.COOKIES.get(COOKIE, "")
+    key = request.COOKIES.get(tokens.PORTAL_COOKIE, "")
     if key.startswith(tokens.PORTAL_SESSION):
         session = PortalSession.objects.authenticate(key, now=timezone.now())
         if session is None:
@@ -108,7 +105,7 @@ def of(request: HttpRequest) -> Visit:
 
 def remember(response: HttpResponse, visit: Visit, request: HttpRequest) -> None:
     """Give the browser the visit's cookie, unless it has it."""
-    if request.COOKIES.get(COOKIE) != visit.key:
+    if request.COOKIES.get(tokens.PORTAL_COOKIE) != visit.key:
         _set(response, visit.key)
 
 
@@ -129,8 +126,8 @@ def is_genuine(request: HttpRequest, visit: Visit) -> bool:
     origin = request.headers.get("Origin")
     if site is None and origin not in (None, "null", f"{request.scheme}://{request.get_host()}"):
         return False
-    given = request.headers.get(CSRF_HEADER) or request.POST.get(CSRF_FIELD)
-    return request.COOKIES.get(COOKIE) == visit.key and tokens.is_csrf_token(given, visit.key)
+    given = request.headers.get(tokens.CSRF_HEADER) or request.POST.get(CSRF_FIELD)
+    return request.COOKIES.get(tokens.PORTAL_COOKIE) == visit.key and tokens.is_csrf_token(given, visit.key)
 
 
 def address(request: HttpRequest) -> str:
@@ -149,11 +146,16 @@ def _newcomer() -> str:
 
 def _set(response: HttpResponse, value: str, *, max_age: int | None = None) -> None:
     response.set_cookie(
-        COOKIE, value, max_age=max_age, secure=True, httponly=True, samesite="None" if is_embeddable() else "Lax"
+        tokens.PORTAL_COOKIE,
+        value,
+        max_age=max_age,
+        secure=True,  # browsers let loopback pass for HTTPS
+        httponly=True,
+        samesite="None" if is_embeddable() else "Lax",
     )
     if is_embeddable():
         # Only a partitioned cookie reaches a page in another site's frame. http.cookies learns the word in Python 3.14.
-        morsel = response.cookies[COOKIE]
+        morsel = response.cookies[tokens.PORTAL_COOKIE]
         morsel._reserved = {**morsel._reserved, "partitioned": "Partitioned"}  # type: ignore[attr-defined]  # noqa: SLF001
         morsel._flags = {*morsel._flags, "partitioned"}  # type: ignore[attr-defined]  # noqa: SLF001
         morsel["partitioned"] = True

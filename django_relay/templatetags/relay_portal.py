@@ -9,12 +9,11 @@ from django.utils import formats
 from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
 
 from django_relay.models import Attempt, AuditEntry, Delivery, DLQEntry, Endpoint, Replay
 from django_relay.models.audit_entry import ACTIONS
 from django_relay.models.endpoint_hour import INCONCLUSIVE
-from django_relay.portal import highlighting, icons
+from django_relay.portal import highlighting, icons, schedules
 from django_relay.rules import failures
 from django_relay.rules.failures import Failure
 
@@ -71,19 +70,19 @@ def pill(state: str, word: str) -> SafeString:
 def moment(at: datetime | None, style: str = "moment", *, otherwise: str = NOTHING) -> SafeString | str:
     """Show a time: exact UTC as the title, and as the text until the page's script puts it into the reader's zone.
 
-    ``style`` is ``moment`` (to the second), ``minute`` or ``date``.
+    ``style`` is ``moment`` (to the second), ``minute``, ``date``, or of an axis ``day`` or ``time``.
     """
     if at is None:
         return otherwise
     utc = at.astimezone(UTC)
     exact = utc.strftime("%Y-%m-%d %H:%M:%S UTC")
-    shown = {"moment": "j M, H:i:s", "minute": "j M, H:i", "date": "j M Y"}[style]
+    shown = {"moment": "j M, H:i:s", "minute": "j M, H:i", "date": "j M Y", "day": "j M", "time": "H:i"}[style]
     return format_html(
         '<time datetime="{}" title="{}" data-as="{}">{}</time>',
         utc.isoformat(timespec="milliseconds"),
         exact,
         style,
-        formats.date_format(utc, shown) + ("" if style == "date" else " UTC"),
+        formats.date_format(utc, shown) + (" UTC" if style in {"moment", "minute"} else ""),
     )
 
 
@@ -103,10 +102,10 @@ def share(value: float | None) -> str:
     percent = value * 100
     digits = 0 if percent in (0, 100) or percent >= 10 else 1
     if 0 < percent < 0.1:
-        return _("< %(percent)s %%") % {"percent": formats.number_format(0.1, 1, use_l10n=True)}
+        return _("< %(percent)s%%") % {"percent": formats.number_format(0.1, 1, use_l10n=True)}
     if 99 < percent < 100:
         percent, digits = min(percent, 99.9), 1
-    return _("%(percent)s %%") % {"percent": formats.number_format(percent, digits, use_l10n=True)}
+    return _("%(percent)s%%") % {"percent": formats.number_format(round(percent, digits), digits, use_l10n=True)}
 
 
 @register.filter
@@ -116,7 +115,7 @@ def milliseconds(value: float | None) -> str:
         return NOTHING
     if value < 1_000:
         return f"{formats.number_format(round(value), use_l10n=True)} ms"
-    return f"{formats.number_format(value / 1_000, 1, use_l10n=True)} s"
+    return f"{formats.number_format(round(value / 1_000, 1), 1, use_l10n=True)} s"
 
 
 @register.filter
@@ -223,21 +222,14 @@ def took(attempt: Attempt) -> str:
 
 @register.filter
 def seconds(value: float) -> str:
-    """Write a wait: ``5 s``, ``30 min``, ``2 h``."""
-    for limit, unit, size in ((90, _("s"), 1), (5_400, _("min"), 60), (172_800, _("h"), 3_600)):
-        if value < limit:
-            return f"{formats.number_format(round(value / size), use_l10n=True)} {unit}"
-    return f"{formats.number_format(round(value / 86_400), use_l10n=True)} {_('d')}"
+    """Write a wait, exactly: ``5 s``, ``30 min``, ``2 h``."""
+    return schedules.wait(value)
 
 
 @register.filter
 def span(value: float) -> str:
     """Write a stretch of time in a sentence: ``5 days``, ``12 hours``."""
-    if value >= 172_800:
-        return ngettext("%(number)s day", "%(number)s days", round(value / 86_400)) % {"number": round(value / 86_400)}
-    if value >= 5_400:
-        return ngettext("%(number)s hour", "%(number)s hours", round(value / 3_600)) % {"number": round(value / 3_600)}
-    return ngettext("%(number)s minute", "%(number)s minutes", round(value / 60)) % {"number": round(value / 60)}
+    return schedules.span(value)
 
 
 @register.filter

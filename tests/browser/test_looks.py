@@ -115,6 +115,22 @@ def test_a_theme_shows_and_stays_readable(chromium, site, past):
         assert Axe().run(page).response["violations"] == []
 
 
+def test_what_is_chosen_among_what_failed_is_counted(chromium, site, past):
+    with browsing(chromium, site) as page:
+        page.goto(site.link())
+        page.wait_for_url(site.address() + PORTAL)
+        page.goto(site.address() + PORTAL + "dlq/")
+        some, everything = page.get_by_role("button", name="Send chosen"), page.get_by_role("button", name="Send all")
+        expect(some).to_be_hidden()
+        expect(everything).to_be_visible()
+        page.locator("tbody input[type=checkbox]").nth(1).check()
+        expect(page.get_by_text("1 chosen")).to_be_visible()
+        expect(some).to_be_visible()
+        expect(everything).to_be_hidden()
+        page.get_by_label("All on this page").check()
+        expect(page.get_by_text(f"{page.locator('tbody tr').count()} chosen")).to_be_visible()
+
+
 def test_times_are_the_readers_and_exact_in_utc(chromium, site, past):
     with browsing(chromium, site, timezone_id="Asia/Kolkata") as page:
         page.goto(site.link())
@@ -135,3 +151,27 @@ def test_motion_is_still_for_who_asks(chromium, site):
             "[...document.querySelectorAll('*')].filter((it) => getComputedStyle(it).transitionDuration !== '0s').length"
         )
         assert moving == 0
+
+
+def test_pages_from_right_to_left_fit_and_mirror(chromium, site, past):
+    edges = """(selector) => {
+        const found = document.querySelector(selector), range = document.createRange();
+        range.selectNodeContents(found);
+        const text = range.getBoundingClientRect(), around = found.parentElement.getBoundingClientRect();
+        return Math.round(around.right - text.right);
+    }"""
+    with browsing(chromium, site, locale="ar", viewport=SIZES["phone"]) as page:
+        page.goto(site.link())
+        page.wait_for_url(site.address() + PORTAL)
+        expect(page.locator("html")).to_have_attribute("dir", "rtl")
+        for path in past:
+            page.goto(site.address() + PORTAL + path)
+            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
+            assert abs(page.evaluate(edges, "h1")) <= 40, path
+        page.goto(site.address() + PORTAL + "activity/")
+        oldest, newest = (
+            page.locator("g[data-at]").first.bounding_box(),
+            page.locator("g[data-at]").nth(23).bounding_box(),
+        )
+        assert newest["x"] < oldest["x"]
+        expect(page.locator(".axis time").first).to_have_css("direction", "rtl")

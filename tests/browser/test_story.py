@@ -96,7 +96,8 @@ def test_a_customer_looks_after_an_endpoint(chromium, site, kind):
         hands.press(page.get_by_role("button", name="Enable"))
         expect(page.get_by_text("Disabled, because it answered 410 Gone.")).to_be_hidden()
         page.goto(page.url + "replay/?kind=failed")
-        hands.press(page.get_by_role("button", name="Count"))
+        if not hands.scripts:
+            hands.press(page.get_by_role("button", name="Count"))
         expect(page.get_by_text("4 events would be sent again")).to_be_visible()
         hands.press(page.get_by_role("button", name="Send 4 events"))
         expect(page.get_by_role("heading", name="Recovering what failed")).to_be_visible()

@@ -53,6 +53,11 @@ class TestPortal:
             {"FRAME_ANCESTORS": ["https://app.example.com/"]},
             {"FRAME_ANCESTORS": ["https://app.example.com; script-src *"]},
             {"FRAME_ANCESTORS": ["http://localhost:8000"]},
+            {"ORIGIN": "app.example.com"},
+            {"ORIGIN": "http://app.example.com"},
+            {"ORIGIN": "https://app.example.com/webhooks"},
+            {"ORIGIN": "https://app.example.com?x"},
+            {"ORIGIN": None},
             {"SOURCE_ADDRESSES": ["192.0.2.300"]},
             {"SOURCE_ADDRESSES": [1]},
             {"SOURCE_ADDRESSES": "192.0.2.1"},
@@ -73,9 +78,15 @@ class TestPortal:
             "RETURN_URLS": ("https://app.example.com/settings", "http://127.0.0.1:8000"),
             "LOGO_URLS": ["https://cdn.example.com"],
             "FRAME_ANCESTORS": ["https://app.example.com", "https://localhost:8443"],
+            "ORIGIN": "https://app.example.com",
             "SOURCE_ADDRESSES": ["192.0.2.1", "192.0.2.0/28", "2001:db8::/48"],
         }
         with relay(PORTAL=values):
+            assert access.check_portal(None) == []
+
+    @pytest.mark.parametrize("origin", ["", "https://app.example.com/", "http://localhost:8000"])
+    def test_what_links_may_begin_with(self, origin):
+        with relay(PORTAL={"ORIGIN": origin}):
             assert access.check_portal(None) == []
 
     @pytest.mark.parametrize("values", [{"IDLE_SECONDS": 1_801}, {"SESSION_SECONDS": 28_801}], ids=str)

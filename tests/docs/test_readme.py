@@ -25,10 +25,10 @@ ROOT = Path(__file__).resolve().parents[2]
 BLOCK = re.compile(r"<!-- ([a-z]+)(?:: (\S+))? -->\n```\w+\n(.*?)```", re.DOTALL)
 
 
-def blocks(kind: str) -> list[tuple[str, str]]:
-    """Return the README's marked code blocks of a kind: (name, text)."""
-    found = [(name, text) for marked, name, text in BLOCK.findall((ROOT / "README.md").read_text()) if marked == kind]
-    assert found, f"the README has no block marked {kind}"
+def blocks(kind: str, page: str = "README.md") -> list[tuple[str, str]]:
+    """Return a page's marked code blocks of a kind: (name, text)."""
+    found = [(name, text) for marked, name, text in BLOCK.findall((ROOT / page).read_text()) if marked == kind]
+    assert found, f"{page} has no block marked {kind}"
     return found
 
 

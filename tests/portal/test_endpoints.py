@@ -6,6 +6,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from django_relay.models import AuditEntry, Endpoint
+from django_relay.rules import signing
 from tests.factories import make_delivery, make_endpoint, make_event, make_event_type
 from tests.people import ALICE, CHARLIE
 from tests.portal.visitors import Visitor, text_of
@@ -142,6 +143,12 @@ class TestANewEndpoint:
             ({"header_name": "X-A", "header_value": ""}, "Give the header a value"),
             ({"rate_limit": "-1"}, "greater than or equal to 0"),
             ({"description": "\x00"}, "Null characters"),
+            ({"timeout_seconds": "31"}, "less than or equal to 30"),
+            ({"retry_schedule": "custom"}, "Write the waits"),
+            ({"retry_schedule": "custom", "waits": "5 s, 2 parsecs"}, "“2parsecs” is no wait"),
+            ({"retry_schedule": "custom", "waits": "31 d"}, "at most 30 days"),
+            ({"retry_schedule": "custom", "waits": "1 s," * 51}, "at most 50"),
+            ({"retry_schedule": "never"}, "Select a valid choice"),
         ],
         ids=str,
     )
@@ -154,6 +161,31 @@ class TestANewEndpoint:
         relay_settings(MAX_ENDPOINTS_PER_TENANT=1)
         added(visitor)
         assert "as many endpoints as you may have" in text_of(added(visitor))
+
+    def test_takes_a_time_limit_and_a_retry_schedule(self, visitor):
+        assert "5 s, 30 s, 2 min, 10 min: 5 attempts in 13 minutes" in visitor.page("add_endpoint")
+        for chosen, stored in (
+            ({"retry_schedule": "usual"}, None),
+            ({"retry_schedule": "quick"}, [5, 30, 120, 600]),
+            ({"retry_schedule": "once"}, []),
+            ({"retry_schedule": "custom", "waits": "5s, 5 min 2H; 1.5 d, 90"}, [5, 300, 7_200, 129_600, 90]),
+            ({"retry_schedule": "usual", "waits": "7 s"}, None),
+        ):
+            assert added(visitor, timeout_seconds="7", **chosen).status_code == 201
+            endpoint = Endpoint.objects.latest("created_at")
+            assert (endpoint.timeout_seconds, endpoint.retry_schedule) == (7, stored)
+            page = visitor.page("edit_endpoint", endpoint.pk)
+            assert f'value="{chosen["retry_schedule"]}" checked' in page
+
+    def test_signs_with_a_shared_secret_or_a_public_key(self, visitor):
+        page = text_of(added(visitor, scheme="v1a"))
+        (secret,) = Endpoint.objects.get().secrets
+        assert secret.startswith("whsk_")
+        assert signing.public_key(secret) in page
+        assert secret not in page
+        page = text_of(visitor.post("rotate_secret", Endpoint.objects.get().pk, overlap_seconds="0", scheme="v1"))
+        assert Endpoint.objects.get().secrets[0] in page
+        assert Endpoint.objects.get().secrets[0].startswith("whsec_")
 
     def test_takes_no_field_that_is_not_on_the_form(self, visitor):
         added(visitor, tenant_id=CHARLIE.tenant_id, enabled="", application="second", metadata="{}")

@@ -12,7 +12,6 @@ from django.utils import timezone
 
 from django_relay.models import AuditEntry, PortalSession
 from django_relay.portal import create_session
-from django_relay.portal.visits import COOKIE
 from django_relay.rules import tokens
 from django_relay.rules.access import Member
 from tests.people import ALICE, CHARLIE
@@ -108,10 +107,10 @@ class TestALink:
 
     def test_gives_the_browser_a_new_cookie(self, link):
         client, csrf = browser()
-        fixed = client.cookies[COOKIE].value
+        fixed = client.cookies[tokens.PORTAL_COOKIE].value
         client.post(ENTER, {"token": token_of(link), "csrf": csrf})
-        assert client.cookies[COOKIE].value != fixed
-        assert client.cookies[COOKIE].value.startswith(tokens.PORTAL_SESSION)
+        assert client.cookies[tokens.PORTAL_COOKIE].value != fixed
+        assert client.cookies[tokens.PORTAL_COOKIE].value.startswith(tokens.PORTAL_SESSION)
 
     def test_guesses_are_throttled_and_nobody_else_is(self, relay_settings, link):
         relay_settings(API_THROTTLES={"failed": "3/minute"})
@@ -165,7 +164,7 @@ class TestASession:
         response = visitor.get("endpoints")
         assert response.status_code == 401
         assert said in text_of(response)
-        assert response.cookies[COOKIE].value == ""
+        assert response.cookies[tokens.PORTAL_COOKIE].value == ""
 
     def test_that_is_over_reloads_the_page_when_only_a_part_was_asked_for(self):
         visitor = Visitor()
@@ -175,7 +174,7 @@ class TestASession:
     def test_ends_when_its_person_leaves(self):
         visitor = Visitor()
         assert visitor.post("leave").status_code == 200
-        visitor.client.cookies[COOKIE] = visitor.token
+        visitor.client.cookies[tokens.PORTAL_COOKIE] = visitor.token
         assert visitor.get("endpoints").status_code == 401
         assert AuditEntry.objects.filter(action="portal_session.revoked").exists()
 
@@ -223,4 +222,4 @@ class TestTheHostsOwnLogin:
 
 
 def test_settings_name_no_cookie_of_ours():
-    assert settings.SESSION_COOKIE_NAME != COOKIE
+    assert settings.SESSION_COOKIE_NAME != tokens.PORTAL_COOKIE

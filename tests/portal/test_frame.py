@@ -5,7 +5,7 @@ import re
 import pytest
 from django.urls import reverse
 
-from django_relay.portal.visits import COOKIE
+from django_relay.rules import tokens
 from tests.portal.visitors import Visitor
 
 pytestmark = pytest.mark.django_db
@@ -73,14 +73,14 @@ class TestEmbedding:
 
     def test_partitions_the_cookie(self, relay_settings, client):
         relay_settings(PORTAL={"FRAME_ANCESTORS": ["https://app.example.com"]})
-        written = client.get("/webhooks/enter/").cookies[COOKIE].OutputString()
+        written = client.get("/webhooks/enter/").cookies[tokens.PORTAL_COOKIE].OutputString()
         assert {"Secure", "HttpOnly", "SameSite=None", "Partitioned", "Path=/"} <= set(written.split("; "))
 
     def test_leaves_the_cookie_lax_without_it(self, client):
-        written = client.get("/webhooks/enter/").cookies[COOKIE].OutputString()
+        written = client.get("/webhooks/enter/").cookies[tokens.PORTAL_COOKIE].OutputString()
         assert {"Secure", "HttpOnly", "SameSite=Lax", "Path=/"} <= set(written.split("; "))
         assert "Partitioned" not in written
-        assert COOKIE.startswith("__Host-")
+        assert tokens.PORTAL_COOKIE.startswith("__Host-")
 
 
 class TestATheme:

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from datetime import timedelta
 
 import pytest
@@ -10,10 +11,21 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from django_relay.models import AuditEntry, Delivery, DLQEntry, Endpoint, Event, EventType, Replay
+from django_relay.models import (
+    AuditEntry,
+    Delivery,
+    DLQEntry,
+    Endpoint,
+    EndpointHour,
+    Event,
+    EventType,
+    Replay,
+    endpoint_hour,
+    statistics,
+)
 from django_relay.pipeline import endpoint_tests, replays
 from tests.factories import make_attempt, make_delivery, make_dlq_entry, make_endpoint, make_event, make_event_type
-from tests.people import ALICE
+from tests.people import ALICE, CHARLIE
 from tests.portal.visitors import Visitor, text_of
 
 pytestmark = pytest.mark.django_db
@@ -30,6 +42,12 @@ def failed():
     make_attempt(delivery, endpoint=delivery.endpoint, status_code=503, response_body="<b>come back</b>")
     make_dlq_entry(delivery)
     return delivery
+
+
+def hidden(html):
+    """Return the hidden fields of the first form in a piece of a page."""
+    form = html.partition("</form>")[0]
+    return dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', form))
 
 
 class TestTheLog:
@@ -208,12 +226,38 @@ class TestTheDLQ:
         assert "Recovering what failed" in visitor.client.get(response["Location"]).content.decode()
 
     def test_asks_before_it_does_something_to_all(self, visitor, failed):
-        asked = visitor.post("dlq_act", do="discard", all="1")
+        asked = visitor.post("dlq_act", do="discard_all")
         assert "Discard 1 delivery?" in text_of(asked)
         assert not Replay.objects.exists()
-        visitor.post("dlq_act", do="discard", all="1", confirmed="1")
+        visitor.post("dlq_act", do="discard_all", confirmed="1")
         assert Replay.objects.get().kind == "discard"
         assert AuditEntry.objects.filter(action="replay.created").exists()
+
+    def test_does_to_all_what_the_filters_let_through_and_no_more(self, visitor, failed):
+        """As the page does it: the form of the list, then the form of the question, field by field."""
+        other = make_delivery(
+            endpoint=make_endpoint(url="https://alice.example/other"), state="failed", attempt_count=10
+        )
+        make_dlq_entry(other)
+        assert "Send all 2 again" in visitor.page("dlq")
+        page = visitor.page("dlq", endpoint=other.endpoint_id, event_type="invoice.paid")
+        assert "Send all that fit again" in page
+        asked = text_of(visitor.post("dlq_act", do="replay_all", **hidden(page.partition('id="chosen"')[2])))
+        assert "Send 1 delivery again?" in asked
+        assert "https://alice.example/other" in asked
+        started = visitor.post("dlq_act", do="replay_all", **hidden(asked.partition("dlq/act/")[2]))
+        assert started.status_code == 303
+        replay = Replay.objects.get()
+        assert (replay.total_count, replay.endpoint_id) == (1, other.endpoint_id)
+        assert replay.filter["event_types"] == ["invoice.paid"]
+        assert replay.filter["until"]
+
+    def test_sends_nothing_again_where_nothing_fits(self, visitor, failed):
+        asked = visitor.post("dlq_act", do="replay_all", since="2020-01-01T00:00", until="2020-01-02T00:00", zone="60")
+        assert "No open delivery fits" in text_of(asked)
+        assert "replay_all" not in text_of(asked)
+        stranger = make_endpoint(CHARLIE)
+        assert visitor.post("dlq_act", do="replay_all", endpoint=stranger.pk).status_code == 409
 
     def test_says_when_nothing_was_chosen(self, visitor, failed):
         for entry in ([], ["dlq_x"], ["\x00"]):
@@ -373,3 +417,20 @@ class TestTheCatalog:
 class TestActivity:
     def test_says_when_there_was_none(self, visitor):
         assert "Quiet so far" in visitor.page("activity")
+
+    def test_counts_the_events_of_the_time_shown_by_type(self, visitor, monkeypatch):
+        now = timezone.now()
+        EndpointHour.objects.create(endpoint=make_endpoint(), hour=endpoint_hour.hour_of(now), delivered=1)
+        for event_type, age in (("invoice.paid", 1), ("invoice.paid", 2), ("order.shipped", 3), ("order.lost", 100)):
+            Event.objects.filter(pk=make_event().pk).update(
+                event_type=event_type, created_at=now - timedelta(hours=age)
+            )
+        page = visitor.page("activity")
+        assert "67%" in page
+        assert "order.lost" not in page
+        assert "newest" not in page
+        assert "order.lost" in visitor.page("activity", span="7d")
+        monkeypatch.setattr(statistics, "COUNTED", 2)
+        page = visitor.page("activity")
+        assert "Of the newest 2 events, which are those since" in page
+        assert "order.shipped" not in page

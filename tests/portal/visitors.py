@@ -5,7 +5,6 @@ from django.urls import reverse
 from django.utils import timezone
 
 from django_relay.models import PortalSession
-from django_relay.portal.visits import COOKIE
 from django_relay.rules import access, tokens
 from tests.people import ALICE
 
@@ -19,7 +18,7 @@ class Visitor:
         )
         self.session, self.token = PortalSession.objects.exchange(token, now=timezone.now())
         self.client = Client(raise_request_exception=True)
-        self.client.cookies[COOKIE] = self.token
+        self.client.cookies[tokens.PORTAL_COOKIE] = self.token
 
     def get(self, name, *args, headers=None, **query):
         return self.client.get(reverse(f"relay_portal:{name}", args=args), query, headers=headers)

@@ -19,6 +19,8 @@
     moment: new Intl.DateTimeFormat(language, { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" }),
     minute: new Intl.DateTimeFormat(language, { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", hourCycle: "h23" }),
     date: new Intl.DateTimeFormat(language, { day: "numeric", month: "short", year: "numeric" }),
+    day: new Intl.DateTimeFormat(language, { day: "numeric", month: "short" }),
+    time: new Intl.DateTimeFormat(language, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" }),
   };
   const localise = (within) => {
     for (const time of within.querySelectorAll("time[data-as]:not([data-local])")) {
@@ -31,6 +33,18 @@
     for (const field of within.querySelectorAll("input[data-zone-offset]")) field.value = String(-new Date().getTimezoneOffset());
     for (const place of within.querySelectorAll("[data-zone]")) place.textContent = zone;
   };
+
+  // Charts: what the bar under the pointer stands for, in place of the peak.
+  document.addEventListener("pointerover", (event) => {
+    const plot = event.target.closest(".plot");
+    const reading = plot?.querySelector("[data-reading]");
+    if (!reading) return;
+    reading.dataset.reading ||= reading.textContent;
+    const bar = event.target.closest("g[data-at]");
+    const counts = bar?.querySelector("title").textContent.split(" UTC: ")[1].trim();
+    reading.textContent = bar ? `${formats.minute.format(new Date(bar.dataset.at))} · ${counts || "0"}` : reading.dataset.reading;
+    plot.addEventListener("pointerleave", () => { reading.textContent = reading.dataset.reading; }, { once: true });
+  });
 
   // Event picker
   const groupState = (group) => {
@@ -100,6 +114,9 @@
     if (all) {
       for (const box of document.querySelectorAll(`input[name="${all.dataset.selectAll}"]`)) box.checked = all.checked;
     }
+    for (const count of document.querySelectorAll("[data-chosen]")) {
+      count.textContent = document.querySelectorAll(`input[name="${count.dataset.chosen}"]:checked`).length.toLocaleString(language);
+    }
     const row = event.target.closest("[data-add-row]");
     if (row) {
       const template = document.getElementById(row.dataset.addRow);
@@ -142,6 +159,10 @@
 
   const improve = (within) => { localise(within); pick(within); };
   improve(document);
+  for (const tabs of document.querySelectorAll(".tabs")) {
+    const current = tabs.querySelector("[aria-current]");
+    if (current && tabs.scrollWidth > tabs.clientWidth) tabs.scrollLeft = current.offsetLeft - tabs.offsetLeft - 16;
+  }
   document.addEventListener("htmx:after:swap", () => improve(document));
   document.addEventListener("htmx:after:settle", () => improve(document));
 })();
