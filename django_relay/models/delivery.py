@@ -13,6 +13,8 @@ A test send that fails is ``failed`` without a DLQ entry: nobody has to do anyth
 *Paused* is shown, not stored: the lease passes over endpoints that are not enabled.
 """
 
+import functools
+import operator
 from datetime import datetime
 from typing import Self
 
@@ -47,6 +49,14 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
     def of_anybody(self) -> Self:
         """Ask for them by the index of all that are due (see ``Meta.indexes``): they are the same."""
         return self.filter(max_attempts__gt=0)
+
+    def of_event(self, event_id: str) -> Self:
+        """Deliveries of one event, by fan-out and by replays, said so that each way's own index finds them.
+
+        Ask for nothing more of them in SQL: planners would look among an endpoint's instead, which are many.
+        """
+        ways = (FIRST, models.Q(replay__isnull=False), models.Q(replay_of__isnull=False, replay__isnull=True))
+        return self.filter(functools.reduce(operator.or_, (models.Q(way, event_id=event_id) for way in ways)))
 
     def leased(self) -> Self:
         """Deliveries under a lease, run out or not."""
