@@ -6,23 +6,18 @@ the same statements as those of the tests that look at the plans.
 
 import json
 import time
-from datetime import timedelta
-from typing import Any
 
 from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
-from django.utils import timezone
 
 from benchmarks.report import Result, median, progress
 from benchmarks.stage import Stage
-from django_relay import ids
-from django_relay.models import Application, Delivery, Endpoint, EndpointHour, Event
-from django_relay.models.endpoint_hour import hour_of
-from tests.models.test_list_plans import FILL
+from django_relay.models import Delivery
+from tests.plans import history
 
-ENDPOINTS, TIMES, HOURS = 60, 5, 168
+TIMES = 5
 MOST_MS = 250
 
 
@@ -40,7 +35,9 @@ def run(stage: Stage, scale: str) -> Result:
 
 def main(rows: str) -> None:
     """Look at every kind of page in a process of its own, and print the rows."""
-    fill(int(rows))
+    history.fill(int(rows))
+    with connection.cursor() as cursor:
+        cursor.execute("VACUUM ANALYZE")
     client = Client(headers={"host": "localhost"})
     client.force_login(User.objects.create(username="bench", is_staff=True, is_superuser=True))
     print(json.dumps([_timed(client, name, path) for name, path in _pages().items()]))
@@ -71,33 +68,9 @@ def _pages() -> dict[str, str]:
         "attempts": "attempt/",
         "attempts of a tenant, 5xx": "attempt/?status=5xx&q=tenant7",
         "events": "event/",
-        "events of a key": "event/?q=order-7",
+        "events of a key": "event/?q=order-13",
         "DLQ, open": "dlqentry/?state=open",
         "audit": "auditentry/",
         "one event": f"event/{delivery.event_id}/change/",
         "one endpoint": f"endpoint/{delivery.endpoint_id}/change/",
     }
-
-
-def fill(rows: int) -> None:
-    """Store so many deliveries of 60 endpoints, most of them of one tenant, with events, attempts and hours."""
-    for number in range(ENDPOINTS):
-        tenant = "tenant7" if number < 50 else f"tenant{number}"
-        Endpoint.objects.register(tenant_id=tenant, url=f"https://{number}.example/", event_types=["*"])
-    application = Application.objects.get(slug="default")
-    values: dict[str, Any] = {
-        "application": ids.to_uuid(application.pk, prefix="app_"),
-        "rows": rows,
-        "endpoints": ENDPOINTS,
-    }
-    with connection.cursor() as cursor:
-        for statement in filter(str.strip, FILL.split(";\n")):
-            cursor.execute(statement, values)
-        hour = hour_of(timezone.now())
-        EndpointHour.objects.bulk_create(
-            EndpointHour(endpoint=one, hour=hour - timedelta(hours=back), delivered=300, within_50_ms=300)
-            for one in Endpoint.objects.all()
-            for back in range(HOURS)
-        )
-        cursor.execute("ANALYZE")
-    assert Event.objects.count() == rows

@@ -23,6 +23,7 @@ from benchmarks.webhooks import DATA, EVENT_TYPE
 from django_relay import emit, ids
 from django_relay.models import ApiKey, Application, Delivery, Event, audit
 from django_relay.rules import access
+from tests.plans import history
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,7 +72,9 @@ def run(stage: Stage, scale: str) -> Result:
 
 def main(rows: str) -> None:
     """Look at every kind of list and detail, and send events, in a process of its own; print the rows."""
-    admin.fill(int(rows))
+    history.fill(int(rows))
+    with connection.cursor() as cursor:
+        cursor.execute("VACUUM ANALYZE")
     with connection.cursor() as cursor:
         cursor.execute(GIVEN_UP)
         cursor.execute("ANALYZE")

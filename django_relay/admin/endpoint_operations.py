@@ -77,6 +77,10 @@ def _replay_missing(caller: Caller, endpoint: Endpoint, chosen: dict[str, Any]) 
     return _start(caller, Replay.Kind.MISSING, endpoint, chosen)
 
 
+def _replay_all(caller: Caller, endpoint: Endpoint, chosen: dict[str, Any]) -> Done:
+    return _start(caller, Replay.Kind.ALL, endpoint, chosen)
+
+
 def _start(caller: Caller, kind: str, endpoint: Endpoint, chosen: dict[str, Any]) -> Done:
     replay = replays.start(
         kind,
@@ -164,6 +168,18 @@ OPERATIONS = (
         question=_("Events that this endpoint wants as it is now, and never got, are sent to it."),
         permission="django_relay.replay_delivery",
         perform=_replay_missing,
+        applies=_is_there,
+        form=lambda request, rows: WindowForm,
+    ),
+    Operation(
+        name="all",
+        label=_("Replay everything"),
+        question=_(
+            "Every event that this endpoint wants as it is now is sent to it, also what it got already: for a receiver "
+            "that lost its data. Repeated events carry the webhook-id they had."
+        ),
+        permission="django_relay.replay_delivery",
+        perform=_replay_all,
         applies=_is_there,
         form=lambda request, rows: WindowForm,
     ),

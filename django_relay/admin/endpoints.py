@@ -2,24 +2,23 @@
 
 from typing import Any
 
-from django import forms
 from django.contrib import admin, messages
 from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect
 from django.urls import URLPattern, path
 from django.utils import timezone
+from django.utils.decorators import method_decorator
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
+from django.views.decorators.debug import sensitive_post_parameters
 
 from django_relay import exceptions
 from django_relay.admin import cells, endpoint_operations, staff, tenants
+from django_relay.admin.endpoint_form import CHOSEN, EndpointForm
 from django_relay.admin.lists import Found, KeysetAdmin, choice_filter
 from django_relay.admin.operations import Operated
 from django_relay.models import Endpoint, searching, statistics
 from django_relay.portal import charts
 
-_CHOSEN = ("url", "description", "event_types", "filters", "rate_limit", "format", "retry_schedule",
-           "timeout_seconds", "metadata")  # fmt: skip
-_JSON = ("filters", "retry_schedule", "metadata")
 _STATES = (("failing", _("failing")), ("disabled", _("disabled")), ("deleted", _("deleted")))
 
 
@@ -28,39 +27,6 @@ def _by_state(rows: Any, state: str) -> Any:
         return rows.filter(deleted_at__isnull=False)
     there = rows.filter(deleted_at__isnull=True)
     return there.filter(failing_since__isnull=False) if state == "failing" else there.filter(enabled=False)
-
-
-class Patterns(forms.CharField):
-    """Patterns of event types, one a line; the model says whether they are any."""
-
-    widget = forms.Textarea(attrs={"rows": 4, "class": "vLargeTextField"})
-
-    def prepare_value(self, value: Any) -> Any:
-        """Return the lines of a list."""
-        return "\n".join(value) if isinstance(value, list) else value
-
-    def to_python(self, value: Any) -> Any:
-        """Return the list of the lines."""
-        return str(super().to_python(value)).split()
-
-    def has_changed(self, initial: Any, data: Any) -> bool:
-        """Return whether other patterns are wanted."""
-        return bool(list(initial or []) != self.to_python(data or ""))
-
-
-class EndpointForm(forms.ModelForm):  # type: ignore[type-arg]
-    """What is chosen of an endpoint; never a secret."""
-
-    event_types = Patterns(help_text=_("Patterns such as invoice.paid, invoice.*, invoice.** or *, one a line."))
-
-    class Meta:
-        model = Endpoint
-        fields = ("application", "tenant_id", *_CHOSEN)
-        widgets = {
-            "url": forms.TextInput(attrs={"class": "vLargeTextField"}),
-            "description": forms.TextInput(attrs={"class": "vLargeTextField"}),
-            **{name: forms.Textarea(attrs={"rows": 3, "class": "vLargeTextField relay-code"}) for name in _JSON},
-        }
 
 
 @admin.register(Endpoint)
@@ -76,7 +42,7 @@ class EndpointAdmin(KeysetAdmin, Operated):
     list_select_related = ("application",)
     search_help_text = _("An endpoint id or a tenant; whole, not in part.")
     readonly_fields = ("id", "state_badge", "disabled_reason", "disabled_at", "failing_since", "last_success_at",
-                       "deleted_at", "header_names", "created_at", "updated_at")  # fmt: skip
+                       "deleted_at", "created_at", "updated_at")  # fmt: skip
     operations = endpoint_operations.OPERATIONS
 
     def get_urls(self) -> list[URLPattern]:
@@ -104,7 +70,7 @@ class EndpointAdmin(KeysetAdmin, Operated):
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         """Return the form of a new one, or all that there is of one."""
-        chosen = (_("What the tenant chose"), {"fields": _CHOSEN})
+        chosen = (_("What the tenant chose"), {"fields": (*CHOSEN, "own_headers")})
         if obj is None:
             return ((None, {"fields": ("application", "tenant_id")}), chosen)
         state = ("id", "application", "tenant_id", "state_badge", "disabled_reason", "disabled_at", "failing_since",
@@ -112,7 +78,7 @@ class EndpointAdmin(KeysetAdmin, Operated):
         return (
             (None, {"fields": state}),
             chosen,
-            (_("Besides"), {"fields": ("header_names", "created_at", "updated_at")}),
+            (_("Besides"), {"fields": ("created_at", "updated_at")}),
         )
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
@@ -127,6 +93,7 @@ class EndpointAdmin(KeysetAdmin, Operated):
         """Refuse: deleting is an operation, which says what it does."""
         return False
 
+    @method_decorator(sensitive_post_parameters("own_headers"))
     def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         """Say so if the tenant may have no more endpoints."""
         try:
@@ -139,7 +106,7 @@ class EndpointAdmin(KeysetAdmin, Operated):
         """Register a new endpoint as every surface does, with its first secret."""
         if change:
             return super().save_form(request, form, change)
-        values = {name: form.cleaned_data[name] for name in _CHOSEN}
+        values = {name: form.cleaned_data[name] for name in CHOSEN}
         url, event_types = values.pop("url"), values.pop("event_types")
         return Endpoint.objects.register(
             tenant_id=form.cleaned_data["tenant_id"],
@@ -147,13 +114,18 @@ class EndpointAdmin(KeysetAdmin, Operated):
             url=url,
             event_types=event_types,
             caller=staff.caller_of(request),
+            headers=form.cleaned_data["own_headers"],
             **{name: value for name, value in values.items() if value is not None},
         )
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        """Save nothing more: an endpoint's form has no other rows."""
 
     def save_model(self, request: HttpRequest, obj: Endpoint, form: Any, change: bool) -> None:
         """Save what was changed, on record; a new one is there already."""
         if change:
-            obj.change(caller=staff.caller_of(request), **{name: getattr(obj, name) for name in _CHOSEN})
+            values = {name: getattr(obj, name) for name in CHOSEN}
+            obj.change(caller=staff.caller_of(request), headers=form.cleaned_data["own_headers"], **values)
 
     def about(self, request: HttpRequest, row: Endpoint) -> dict[str, Any]:
         """Show its health."""
@@ -204,8 +176,3 @@ class EndpointAdmin(KeysetAdmin, Operated):
     def succeeded(self, row: Endpoint) -> Any:
         """Show when it last took something."""
         return cells.moment(row.last_success_at)
-
-    @admin.display(description=_("own headers"))
-    def header_names(self, row: Endpoint) -> str:
-        """Name the headers of its own; their values are secret."""
-        return ", ".join(row.headers) or cells.NOTHING

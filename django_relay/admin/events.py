@@ -42,6 +42,12 @@ _REASONS = {
 }
 
 
+class DataField(forms.JSONField):
+    """JSON of any kind: an empty object is data like any other."""
+
+    empty_values = [None, ""]
+
+
 class SendForm(forms.Form):
     """An event to be sent by hand."""
 
@@ -52,7 +58,7 @@ class SendForm(forms.Form):
     tenant_id = forms.CharField(
         label=_("Tenant"), max_length=255, required=False, help_text=_("Empty is the global tenant.")
     )
-    data: Any = forms.JSONField(
+    data: Any = DataField(
         label=_("Data"),
         widget=forms.Textarea(attrs={"rows": 14, "class": "vLargeTextField relay-code", "spellcheck": "false"}),
     )
@@ -156,7 +162,9 @@ class EventAdmin(KeysetAdmin, Operated, ReadOnly):
                     raise exceptions.SendingDisabled
                 audit.record("event.sent", event, caller=caller, after={"event_type": event.event_type}, using=using)
         except exceptions.RelayError as error:
-            form.add_error("data" if isinstance(error, exceptions.InvalidPayload) else None, str(error))
+            is_payload = isinstance(error, exceptions.InvalidPayload)
+            field = "data" if is_payload else "attributes" if error.code == "bad_attributes" else None
+            form.add_error(field, str(error))
             return None
         return event
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from django.contrib.admin import AdminSite
 from django.core.exceptions import PermissionDenied
-from django.db import router
+from django.db import models, router
 from django.http import HttpRequest, HttpResponseBase
 from django.template.response import TemplateResponse
 from django.utils import timezone
@@ -13,7 +13,7 @@ from django.utils.http import urlencode
 from django.utils.translation import gettext as _
 
 from django_relay.admin import cells, portal_sessions
-from django_relay.models import Application, DLQEntry, Endpoint, PortalSession, rankings, statistics
+from django_relay.models import Application, DLQEntry, Endpoint, Erasure, PortalSession, rankings, statistics
 from django_relay.portal import charts
 
 _APPLICATIONS = 100
@@ -28,7 +28,8 @@ class Tenant:
     endpoints: dict[str, Any]
     counts: statistics.Counts
     in_dlq: int
-    portal_query: str
+    query: str
+    """Names the tenant to the pages that act on it."""
 
     @property
     def open_entries(self) -> str:
@@ -70,7 +71,8 @@ def show(request: HttpRequest, *, site: AdminSite, admin: Any) -> HttpResponseBa
         "newest": "?" + urlencode(query) if after is not None else "",
         "endpoints_url": cells.url_of(Endpoint, site=site.name),
         "dlq_url": cells.url_of(DLQEntry, site=site.name),
-        "portal_url": _add_url(site.name),
+        "portal_url": _add_url(PortalSession, site.name),
+        "erase_url": _add_url(Erasure, site.name) if request.user.has_perm("django_relay.add_erasure") else "",
         "may_open": request.user.has_perm("django_relay.open_portal"),
         "closed": portal_sessions.why_closed(),
     }
@@ -95,6 +97,6 @@ def _rows(application: Application, tenant_ids: list[str], using: str) -> list[T
     ]
 
 
-def _add_url(site: str) -> str:
-    listed = cells.url_of(PortalSession, site=site)
+def _add_url(model: type[models.Model], site: str) -> str:
+    listed = cells.url_of(model, site=site)
     return f"{listed}add/" if listed else ""

@@ -14,7 +14,6 @@ from django_relay.models import (
     Endpoint,
     EndpointHour,
     EndpointPace,
-    Erasure,
     JobRun,
     SigningSecret,
     TenantLock,
@@ -92,31 +91,6 @@ class JobRunAdmin(KeysetAdmin, ReadOnly):
     def heard(self, row: JobRun) -> Any:
         """Show when something was last heard of it."""
         return cells.moment(row.updated_at)
-
-
-@admin.register(Erasure)
-class ErasureAdmin(KeysetAdmin, ReadOnly):
-    """What is left of an erased tenant."""
-
-    list_display = ("short_id", "application", "tenant", "state_badge", "stage", "requested_by", "asked_for")
-    list_filter = (TimeFilter,)
-    list_select_related = ("application",)
-    search_help_text = _("An erasure's id or a tenant; whole, not in part.")
-
-    @admin.display(description=_("tenant"))
-    def tenant(self, row: Erasure) -> str:
-        """Name the tenant."""
-        return cells.tenant(row.tenant_id)
-
-    @admin.display(description=_("state"))
-    def state_badge(self, row: Erasure) -> Any:
-        """Show where it stands."""
-        return cells.badge(row.state, row.get_state_display())
-
-    @admin.display(description=_("asked for"))
-    def asked_for(self, row: Erasure) -> Any:
-        """Show when it was asked for."""
-        return cells.moment(row.created_at)
 
 
 @admin.register(EndpointHour)

@@ -35,7 +35,7 @@ def explain(event: Event, *, using: str) -> list[Explanation]:
     gone_before = models.Q(deleted_at__lt=event.created_at)
     owned = Endpoint.objects.using(using).filter(application_id=event.application_id, tenant_id=event.tenant_id)
     endpoints = list(owned.exclude(gone_before).defer("headers").order_by("-id")[:EXPLAINED])
-    delivered = Delivery.objects.using(using).of_events([event.pk], [row.pk for row in endpoints])
+    delivered = Delivery.objects.using(using).of_events([event.pk])
     matched = set(delivered.values_list("endpoint_id", flat=True))
     return [
         Explanation(endpoint, matched=True) if endpoint.pk in matched else _explain(event, endpoint)

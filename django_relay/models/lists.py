@@ -118,8 +118,11 @@ def attempts(owner: Owner, filters: Filters = NO_FILTERS, *, wanted: paging.Want
         of_owner = Delivery.objects.using(using).filter(_of("endpoint", owner), pk=filters.delivery_id)
         arms = [{"delivery_id": key} for key in of_owner.values_list("pk", flat=True)]
     elif filters.event_id:
-        of_event = Delivery.objects.using(using).of_events(_event(owner, filters, using)).order_by("-id")
-        arms = [{"delivery_id": key} for key in of_event.values_list("pk", flat=True)[:DELIVERIES]]
+        arms = [
+            {"delivery_id": key}
+            for event_id in _event(owner, filters, using)
+            for key in deliveries_of(event_id, using=using)
+        ]
     else:
         found = _endpoints(owner, filters, using)
         arms = _EVERYBODY if found is None else [{"endpoint_id": key} for key in found]
@@ -178,6 +181,12 @@ def dlq_entries(
         and not (filters.status_class or filters.error_kinds or filters.event_type)
     )
     return _page(rows.prefetch_related(_endpoint(using)), arms, ("id",), owner, filters, wanted, exact=exact)
+
+
+def deliveries_of(event_id: str, *, using: str) -> list[str]:
+    """Return the ids of an event's deliveries, the newest :data:`DELIVERIES`."""
+    found = Delivery.objects.using(using).of_events([event_id]).values_list("pk", flat=True)
+    return sorted(found, reverse=True)[:DELIVERIES]
 
 
 def _endpoints(owner: Owner, filters: Filters, using: str) -> list[str] | None:

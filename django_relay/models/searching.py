@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from django_relay import ids
-from django_relay.models import paging
+from django_relay.models import lists, paging
 from django_relay.models.application import Application
 from django_relay.models.delivery import Delivery
 from django_relay.models.endpoint import Endpoint
 from django_relay.models.event import Event
-from django_relay.models.lists import DELIVERIES, ENDPOINTS, WAYS
+from django_relay.models.lists import ENDPOINTS, WAYS
 
 Arms = list[Mapping[str, Any]]
 
@@ -99,8 +99,7 @@ def attempts(term: str, *, using: str) -> Arms:
     if kind == "del_":
         return [{"delivery_id": term}]
     if kind == "evt_":
-        of_event = Delivery.objects.using(using).of_events([term]).order_by("-id")
-        return [{"delivery_id": key} for key in of_event.values_list("pk", flat=True)[:DELIVERIES]]
+        return [{"delivery_id": key} for key in lists.deliveries_of(term, using=using)]
     return [{"endpoint_id": key} for key in ([term] if kind == "ep_" else _of_tenant(term, using))]
 
 

@@ -31,6 +31,7 @@ from django_relay.models import (
     PublishFailure,
     Replay,
     TenantLock,
+    statistics,
     writing,
 )
 from django_relay.models.clock import DatabaseClock
@@ -63,11 +64,35 @@ def start(tenant_id: str, *, application: str = "default", actor: str = "", usin
         InvalidInput: ``bad_tenant_id``.
     """
     using = using or router.db_for_write(Erasure)
-    texts.validate_text(tenant_id, code="bad_tenant_id")
-    owner = Application.objects.using(using).filter(slug=application).first()
-    if owner is None:
-        raise exceptions.UnknownApplication(f"There is no application {application!r}.")
+    owner = _application(tenant_id, application, using)
     return _start(owner, tenant_id, actor, now=DatabaseClock(using)(), using=using)
+
+
+def count(tenant_id: str, *, application: str = "default", using: str | None = None) -> dict[str, statistics.Capped]:
+    """Return how much is stored of a tenant in an application now, by what it is; none is counted without end.
+
+    Attempts are not counted: there is at least one for each delivery that was tried.
+
+    Raises:
+        UnknownApplication: no application has that slug.
+        InvalidInput: ``bad_tenant_id``.
+    """
+    using = using or router.db_for_write(Erasure)
+    owned = {"application_id": _application(tenant_id, application, using).pk, "tenant_id": tenant_id}
+    there = Endpoint.objects.using(using).filter(**owned)
+    of_endpoints = {"endpoint_id__in": list(there.values_list("pk", flat=True)[: statistics.COUNTED])}
+    tables: tuple[tuple[str, type[models.Model], dict[str, Any]], ...] = (
+        ("endpoints", Endpoint, {**owned, "deleted_at": None}),
+        ("api_keys", ApiKey, owned),
+        ("portal_sessions", PortalSession, owned),
+        ("replays", Replay, owned),
+        ("events", Event, owned),
+        ("deliveries", Delivery, of_endpoints),
+        ("dlq_entries", DLQEntry, of_endpoints),
+    )
+    return {
+        name: statistics.count(model._default_manager.using(using).filter(**where)) for name, model, where in tables
+    }
 
 
 def advance(*, now: datetime, using: str) -> int:
@@ -85,6 +110,15 @@ def advance(*, now: datetime, using: str) -> int:
             logger.exception("An erasure failed.", extra={"event": "erasure.failed", "erasure_id": erasure_id})
             rows.filter(pk=erasure_id).update(updated_at=now + _PAUSE)
     return 0
+
+
+def _application(tenant_id: str, slug: str, using: str) -> Application:
+    """Return the application, once both names are checked."""
+    texts.validate_text(tenant_id, code="bad_tenant_id")
+    found = Application.objects.using(using).filter(slug=slug).first()
+    if found is None:
+        raise exceptions.UnknownApplication(f"There is no application {slug!r}.")
+    return found
 
 
 @writing.in_transaction

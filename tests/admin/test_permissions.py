@@ -11,6 +11,7 @@ from django_relay.admin.operations import Operated
 from django_relay.models import AuditEntry, EndpointHour, Erasure, JobRun, PublishFailure, SigningSecret, WorkerPresence
 from tests.admin.conftest import SUPPORT
 from tests.factories import (
+    INVOICE,
     make_api_key,
     make_attempt,
     make_delivery,
@@ -29,6 +30,7 @@ NEEDED = {  # what a page needs besides being let in, by its name
     "django_relay_event_add": ["send_event"],
     "django_relay_apikey_add": ["add_apikey"],
     "django_relay_portalsession_add": ["open_portal"],
+    "django_relay_erasure_add": ["add_erasure"],
     "django_relay_endpoint_add": ["add_endpoint"],
     "django_relay_application_add": ["add_application"],
     "django_relay_eventtype_add": ["add_eventtype"],
@@ -145,6 +147,32 @@ def test_everybody_does_what_their_permissions_say_and_that_is_on_record(who, re
     assert not [key for key in (*secrets, *(row.key for row in SigningSecret.objects.all())) if key in told]
     assert "whsec_" not in told
     assert "rlp_" not in told
+
+
+@pytest.mark.parametrize("who", ["boss", "support", "stranger"])
+def test_everybody_does_to_selected_rows_what_their_permissions_say_and_that_is_on_record(who, request, client, rows):
+    user = request.getfixturevalue(who)
+    client.force_login(user)
+    kept = {"event_type": "invoice.paid", "arguments": {"event_type": "invoice.paid", "data": INVOICE}, "error": "gone"}
+    rows |= {"delivery": make_delivery(), "publishfailure": PublishFailure.objects.create(**kept)}
+    wrong, done = [], 0
+    for model in MODELS:
+        modeladmin, name = admin.site._registry[model], model._meta.model_name
+        for operation in getattr(modeladmin, "operations", ()):
+            if not operation.label_of_many or operation.name == "delete":
+                continue
+            before = AuditEntry.objects.count()
+            data = {"action": f"do_{operation.name}", "_selected_action": [rows[name].pk], "confirmed": "yes", **FORMS}
+            status = client.post(f"{BASE}{name}/", data).status_code
+            recorded = AuditEntry.objects.count() - before
+            if user.has_perms([operation.permission, f"django_relay.view_{name}"]):
+                done += 1
+                if status != 303 or (not recorded and operation.name != "enable"):
+                    wrong.append((name, operation.name, status, recorded))
+            elif recorded or status == 303:
+                wrong.append((name, operation.name, status, "was not refused"))
+    assert wrong == []
+    assert done >= {"boss": 9, "support": 4, "stranger": 0}[who]
 
 
 class TestTheLists:

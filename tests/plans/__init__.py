@@ -1,0 +1,1 @@
+"""What pages cost where there is much: PostgreSQL's plans over a million deliveries."""
