@@ -81,7 +81,7 @@ def api_keys(project):
 
 def model_changes(project):
     project.add("file", page=MODELS)
-    project.bash(pages.block("run"))
+    assert "not yet reflected in a migration" not in project.bash(pages.block("run"))
     project.shell(*(text for _name, text in pages.blocks("shell", page=MODELS)))
 
 
