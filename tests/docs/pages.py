@@ -20,14 +20,14 @@ def read(page: str) -> str:
     return (ROOT / page).read_text()
 
 
-def blocks(kind: str, *, page: str = README) -> list[tuple[str, str]]:
+def blocks(kind: str, page: str = README) -> list[tuple[str, str]]:
     """Return a document's marked code blocks of a kind: (name, text)."""
     found = [(name, text) for marked, name, text in _BLOCK.findall(read(page)) if marked == kind]
     assert found, f"{page} has no block marked {kind}"
     return found
 
 
-def block(kind: str, *, page: str = README) -> str:
+def block(kind: str, page: str = README) -> str:
     """Return the text of the one block of a kind."""
     ((_name, text),) = blocks(kind, page=page)
     return text
