@@ -1,6 +1,6 @@
 """The settings: one dict, ``DJANGO_RELAY = {…}``, read live.
 
-:class:`Settings` holds the typed defaults, each with its docstring (the README's table is made from them).
+:class:`Settings` holds the typed defaults, each with its docstring (``docs/reference/settings.md`` is made from them).
 :data:`settings` reads them: ``conf.settings.TIMEOUT_SECONDS``. Nothing is read at import, so ``override_settings``
 works.
 """
@@ -166,7 +166,7 @@ class Settings:
     """The django-q2 cluster that runs passes (one of ``ALT_CLUSTERS``); ``None`` is the default cluster."""
 
     JOBS: Mapping[str, Any] | None = None
-    """Make events of the life of background jobs, see "Background jobs become events"; ``{}`` makes all 13 types,
+    """Make events of the life of background jobs, see ``docs/how-to/jobs.md``; ``{}`` makes all 13 types,
     ``None`` none. ``EVENTS``: only these, as ``["dispatch.job.failed"]``. ``PREFIX``: instead of ``dispatch``.
     ``APPLICATION``: theirs, instead of ``default``. ``TENANT_RESOLVER``: dotted path of ``(fact) -> tenant_id``, asked
     when no ``with tenant(…)`` said whose the job is. ``PAYLOADS``: ``{event type: dotted path}`` of ``(fact) -> data``.

@@ -261,6 +261,10 @@ def keys() -> dict[str, bytes]:
 
 
 def _decode_key(key_id: object, text: str) -> bytes:
+    if text == "":
+        raise exceptions.RelayConfigurationError(
+            f"DJANGO_RELAY['ENCRYPTION_KEYS'][{key_id!r}] is empty: is the environment that it comes from set?"
+        )
     try:
         key = base64.b64decode(text, validate=True)
     except (TypeError, ValueError, binascii.Error):

@@ -24,5 +24,5 @@ endpoint_recovered = Signal()
 endpoint_disabled = Signal()
 """An endpoint takes no more deliveries. Arguments: ``instance`` (Endpoint, with its ``disabled_reason``).
 
-The place to write to its tenant; the README shows a receiver that sends a mail. One that was disabled by its very first
-failure (410) was never told to be failing."""
+The place to write to its tenant; ``docs/reference/signals-and-logs.md`` shows a receiver that sends a mail. One that
+was disabled by its very first failure (410) was never told to be failing."""

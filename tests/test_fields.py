@@ -204,6 +204,10 @@ class TestKeys:
             fields.keys()
         assert not any(isinstance(key, str) and key and key in str(caught.value) for key in keys.values() if key != "x")
 
+    def test_an_empty_key_is_said_to_be_empty(self):
+        with encryption_keys(a=""), pytest.raises(exceptions.RelayConfigurationError, match="'a'] is empty"):
+            fields.keys()
+
     def test_without_keys_nothing_is_encrypted_in_production(self):
         with encryption_keys(), pytest.raises(exceptions.RelayConfigurationError):
             make_endpoint()

@@ -34,9 +34,21 @@ def watch(model: type[models.Model]) -> None:
             continue
         mixin: type[Any] = bulk.RelayQuerySet if tells and manager is model._base_manager else _Unwatched
         made = type(queryset.__name__, (mixin, queryset), {"_plain_class": queryset, "__module__": queryset.__module__})
-        # By a class of its own, for Django makes the managers of relations from a manager's class.
-        kind = type(manager)
-        manager.__class__ = type(kind.__name__, (kind,), {"_queryset_class": made, "__module__": kind.__module__})
+        manager.__class__ = _seeing(type(manager), made)
+
+
+def _seeing(kind: type[Any], queryset: type[Any]) -> type[Any]:
+    """Return a class of managers like ``kind`` with another queryset.
+
+    A class, for Django makes the managers of relations from a manager's class. Its managers equal those of ``kind``:
+    where they stand in migrations (``auth.User``), another would be taken for a change of the model.
+    """
+
+    def equals(self: Any, other: object) -> bool:
+        return isinstance(other, kind) and self._constructor_args == other._constructor_args  # noqa: SLF001 - as Django has it
+
+    body = {"_queryset_class": queryset, "__module__": kind.__module__, "__eq__": equals, "__hash__": kind.__hash__}
+    return type(kind.__name__, (kind,), body)
 
 
 def _queryset_of(manager: models.Manager[Any]) -> type[Any]:

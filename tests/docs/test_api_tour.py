@@ -1,4 +1,4 @@
-"""The README's tour of the API, its curl commands run word for word against a server."""
+"""The tour of the API, its curl commands run word for word against a server."""
 
 import json
 import re
@@ -6,12 +6,12 @@ import subprocess
 
 import pytest
 
-from tests.docs.test_readme import blocks
+from tests.docs import pages
 from tests.factories import make_api_key
 
 
 def commands():
-    for _name, text in blocks("api"):
+    for _name, text in pages.blocks("api", page="docs/reference/api.md"):
         joined = re.sub(r"\\\n\s*", " ", text)
         yield from (line for line in joined.splitlines() if line.strip())
 

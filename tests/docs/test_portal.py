@@ -12,7 +12,7 @@ from django.utils import timezone
 from django_relay import conf
 from django_relay.checks import access as checks
 from django_relay.models import PortalSession
-from tests.docs.test_readme import blocks
+from tests.docs.pages import ROOT, blocks
 from tests.factories import make_endpoint
 from tests.portal.conftest import relay_settings
 from tests.portal.visitors import Visitor
@@ -129,6 +129,4 @@ def test_the_blocks_are_those_of_the_frame():
 
 
 def _page() -> str:
-    from tests.docs.test_readme import ROOT
-
     return (ROOT / PAGE).read_text()

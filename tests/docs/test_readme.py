@@ -1,227 +1,121 @@
-"""The README's five minutes, done word for word in a new project, with the package installed from its wheel."""
+"""The README's five minutes, and what the pages after it do with that project, done word for word by a newcomer."""
 
-import contextlib
-import http.server
 import json
-import os
 import re
 import shlex
 import subprocess
-import sys
-import sysconfig
-import threading
 import time
 import zipfile
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
 
 import pytest
-import standardwebhooks
 
-from tests import databases
+from tests.docs import pages
+from tests.docs.project import free_port, wait_for
 
-ROOT = Path(__file__).resolve().parents[2]
-BLOCK = re.compile(r"<!-- ([a-z]+)(?:: (\S+))? -->\n```\w+\n(.*?)```", re.DOTALL)
-
-
-def blocks(kind: str, page: str = "README.md") -> list[tuple[str, str]]:
-    """Return a page's marked code blocks of a kind: (name, text)."""
-    found = [(name, text) for marked, name, text in BLOCK.findall((ROOT / page).read_text()) if marked == kind]
-    assert found, f"{page} has no block marked {kind}"
-    return found
-
-
-@dataclass
-class Inbox:
-    """What a customer's server received."""
-
-    url: str = ""
-    messages: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
-
-    def wait_for(self, count: int) -> list[tuple[dict[str, str], bytes]]:
-        """Return what came once that is so many messages, or after half a minute."""
-        until = time.monotonic() + 30
-        while len(self.messages) < count and time.monotonic() < until:
-            time.sleep(0.1)
-        return self.messages
-
-
-@pytest.fixture
-def inbox() -> Iterator[Inbox]:
-    inbox = Inbox()
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_POST(self):
-            body = self.rfile.read(int(self.headers["content-length"]))
-            inbox.messages.append((dict(self.headers), body))
-            self.send_response(204)
-            self.end_headers()
-
-        def log_message(self, *args):
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        inbox.url = f"http://127.0.0.1:{server.server_port}/webhooks"
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield inbox
-        server.shutdown()
-        thread.join()
-
-
-@pytest.fixture(scope="session")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build the wheel."""
-    folder = tmp_path_factory.mktemp("wheel")
-    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
-    subprocess.run(build, cwd=ROOT, check=True, capture_output=True, timeout=120)
-    return next(folder.glob("*.whl"))
-
-
-class Project:
-    """A new Django project with the wheel installed, and nothing of this checkout on its path."""
-
-    def __init__(self, folder: Path, wheel: Path, database_url: str) -> None:
-        self.folder = folder / "project"
-        self.folder.mkdir()
-        installed = folder / "installed"
-        zipfile.ZipFile(wheel).extractall(installed)
-        # Dependencies come from the tests' own environment; the wheel comes before it on the path.
-        paths = [str(installed), str(self.folder), sysconfig.get_path("purelib")]
-        self.environment = {
-            "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
-            "HOME": str(folder),
-            "PYTHONPATH": os.pathsep.join(paths),
-            "NO_COLOR": "1",
-        }
-        ((_name, make_key),) = blocks("key")
-        shown = subprocess.check_output(["bash", "-c", f"{make_key}\necho $RELAY_KEY"], env=self.environment, text=True)
-        self.environment["RELAY_KEY"] = shown.strip()
-        self._write(database_url)
-
-    def _write(self, database_url: str) -> None:
-        self.run("-m", "django", "startproject", "mysite", ".")
-        (self.folder / "billing").mkdir()
-        (self.folder / "billing" / "__init__.py").touch()
-        self.add("file")
-        with (self.folder / "mysite" / "settings.py").open("a") as file:
-            if database_url.startswith("postgresql"):
-                from example_project.settings import database
-
-                file.write(f"\nDATABASES = {{'default': {database(database_url)!r}}}\n")
-
-    def add(self, kind: str) -> None:
-        """Write the README's files of a kind, or append to them."""
-        for name, text in blocks(kind):
-            with (self.folder / name).open("a") as file:
-                file.write("\n" + text)
-
-    @contextlib.contextmanager
-    def cluster(self) -> Iterator[None]:
-        """Run the worker as the README says."""
-        cluster = subprocess.Popen(
-            [sys.executable, *command("worker")],
-            cwd=self.folder,
-            env=self.environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        try:
-            yield
-        finally:
-            cluster.terminate()
-            cluster.wait(60)
-
-    def run(self, *arguments: str) -> str:
-        done = subprocess.run(
-            [sys.executable, *arguments],
-            cwd=self.folder,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-    def shell(self, code: str) -> str:
-        return self.run("manage.py", "shell", "-c", code)
-
-
-@pytest.fixture
-def project(tmp_path: Path, wheel: Path, backend: str) -> Iterator[Project]:
-    with databases.fresh(backend) as url:
-        yield Project(tmp_path, wheel, url)
-
-
-def command(kind: str) -> list[str]:
-    """Return the arguments of a block's ``python …`` line."""
-    (_name, text), *_rest = blocks(kind)
-    return text.strip().removeprefix("python ").split()
+ACCESS, JOBS, LOGS = "docs/how-to/access.md", "docs/how-to/jobs.md", "docs/reference/signals-and-logs.md"
+MODELS, PRODUCTION, TESTING = "docs/how-to/model-changes.md", "docs/how-to/production.md", "docs/how-to/testing.md"
 
 
 @pytest.mark.process
-class TestFiveMinutes:
-    def test_work_as_written(self, project, inbox, backend):
-        project.run(*command("run"))
-        where = project.shell("import django_relay; print(django_relay.__file__)")
-        assert "/installed/django_relay/" in where
-        register, *rest = [text for _name, text in blocks("shell")]
-        secret = project.shell(register.replace("http://127.0.0.1:9000/webhooks", inbox.url)).split()[-1]
-        ((_name, pay),) = blocks("pay")
-        project.shell(pay)
+class TestNewcomer:
+    """One project a database: making one takes longer than most pages."""
 
-        with project.cluster():
-            (headers, body), *_more = inbox.wait_for(1)
-        event = standardwebhooks.Webhook(secret).verify(body, headers)
-        assert event["type"] == "invoice.paid"
-        assert event["data"] == {"number": "2026-0042", "amount": "99.00"}
-        for text in rest:
-            project.shell(text)
-
-    def test_api_keys_are_made_and_listed_as_written(self, project):
-        project.run(*command("run"))
-        ((_name, text),) = blocks("keys")
-        tenant, operator, listed = (
-            project.run(*shlex.split(line.removeprefix("python "))) for line in text.splitlines()
-        )
-        for token in (tenant, operator):
-            assert re.fullmatch(r"rlk_[0-9a-z]{12}_[0-9A-Za-z]{43}\n", token)
-            assert token.rpartition("_")[0] in listed
-            assert token.strip() not in listed
-        assert "Acme's CI" in listed
-
-    def test_tests_work_as_written(self, project):
-        ((_name, text),) = blocks("test")
-        (project.folder / "billing" / "tests.py").write_text(text)
-        project.run("manage.py", "test", "billing")
+    def test_does_all_as_written(self, project, backend):
+        receiver = five_minutes(project)
+        the_customers_side(project)
+        for page in ("docs/how-to/every-day.md", ACCESS):
+            project.shell(*(text for _name, text in pages.blocks("shell", page=page)))
+        api_keys(project)
+        model_changes(project)
+        jobs(project, receiver)
+        project.append("billing/tests.py", pages.block("test", page=TESTING))
+        project.bash("python manage.py test billing")
+        production(project, backend)
 
 
-@pytest.mark.process
-class TestBackgroundJobs:
-    def test_become_events_as_written(self, project, inbox):
-        project.add("jobs")
-        project.run(*command("run"))
-        ((_name, enqueue),) = blocks("enqueue")
-        project.shell(enqueue.replace("http://127.0.0.1:9000/webhooks", inbox.url))
-        with project.cluster():
-            found = [json.loads(body) for _headers, body in inbox.wait_for(2)]
-        ((_name, settings), *_files) = blocks("jobs")
-        assert all(event["type"] in settings for event in found)
-        assert {event["type"] for event in found} == {"dispatch.job.started", "dispatch.job.completed"}
-        assert {event["data"]["func"] for event in found} == {"billing.tasks.remind"}
-        assert {event["data"]["scope_org_id"] for event in found} == {"acme"}
+def five_minutes(project):
+    """The README up to the first webhook; return how its receiver is run."""
+    project.bash(pages.block("run"))
+    assert "/installed/django_relay/" in project.shell("import django_relay; print(django_relay.__file__)")
+    port = str(free_port())
+    (_name, register), (_name, look) = pages.blocks("shell")
+    secret = project.shell(register.replace("9000", port)).strip()
+    source = project.folder / "receiver.py"
+    source.write_text(source.read_text().replace("9000", port))
+    receiver = pages.block("receiver").replace("whsec_…", secret).strip()
+    with (
+        project.running(receiver, log="receiver.log") as received,
+        project.running(pages.block("worker"), log="worker.log"),
+    ):
+        project.shell(pages.block("pay"))
+        wait_for(received, "invoice.paid {'number': '2026-0042', 'amount': '99.00'}")
+    told = project.shell(look)
+    assert re.search(rf"^invoice\.paid http://127\.0\.0\.1:{port}/webhooks delivered", told, re.MULTILINE)
+    assert re.search(r"^1 204", told, re.MULTILINE)
+    return receiver
+
+
+def the_customers_side(project):
+    """The portal's link and the API's call."""
+    project.add("manage")
+    port = str(free_port())
+    with project.running(f"python manage.py runserver --noreload {port}", log="site.log") as log:
+        wait_for(log, "Quit the server")
+        link = project.bash(pages.block("link").replace("8000", port)).strip()
+        assert "webhooks/" in link
+        assert "relay" in project.bash(f"curl -sf {shlex.quote(link)}")
+        found = json.loads(project.bash(pages.block("call").replace("8000", port)))
+    assert [endpoint["event_types"] for endpoint in found["data"]] == [["invoice.*"]]
+
+
+def api_keys(project):
+    """How keys are made and listed, and who is let in without one."""
+    tenant, operator, listed = (project.bash(line) for line in pages.block("keys", page=ACCESS).splitlines())
+    for token in (tenant, operator):
+        assert re.fullmatch(r"rlk_[0-9a-z]{12}_[0-9A-Za-z]{43}\n", token)
+        assert token.rpartition("_")[0] in listed
+        assert token.strip() not in listed
+    assert "Acme's CI" in listed
+    project.add("resolver", page=ACCESS)
+
+
+def model_changes(project):
+    project.add("file", page=MODELS)
+    assert "not yet reflected in a migration" not in project.bash(pages.block("run"))
+    project.shell(*(text for _name, text in pages.blocks("shell", page=MODELS)))
+
+
+def jobs(project, receiver):
+    project.add("jobs", page=JOBS)
+    project.add("logging", page=LOGS)
+    project.bash(pages.block("run"))
+    port = re.search(r"[0-9]{4,}", (project.folder / "receiver.py").read_text())[0]
+    secret = project.shell(pages.block("enqueue", page=JOBS).replace("9000", port)).strip()
+    receiver = re.sub(r"SECRET=\S+", f"SECRET={secret}", receiver)
+    with (
+        project.running(receiver, log="receiver.log") as received,
+        project.running(pages.block("worker"), log="worker.log") as log,
+    ):
+        told = wait_for(received, "dispatch.job.completed {")
+        assert "delivery.attempted" in wait_for(log, "delivery.attempted")
+    assert "dispatch.job.started {" in told
+    assert "'func': 'billing.tasks.remind'" in told
+    assert "'scope_org_id': 'acme'" in told
+
+
+def production(project, backend):
+    project.add("production", page=PRODUCTION)
+    shown = project.bash("python manage.py check --deploy 2>&1")
+    assert re.findall(r"django_relay\.[EW]\d+", shown) == ([] if backend == "postgres" else ["django_relay.W006"])
 
 
 class TestReceiver:
     def test_verifies_as_written(self, rf):
         from django_relay.rules import signing
 
-        ((_name, text),) = blocks("receiver")
+        text = pages.block("receiver", page="docs/how-to/receive.md")
         names: dict = {}
-        exec(compile(text, "README.md", "exec"), names)
+        exec(compile(text, "receive.md", "exec"), names)
         body = json.dumps({"type": "invoice.paid", "data": {}}).encode()
         timestamp = int(time.time())
         signature = signing.sign(names["SECRET"], webhook_id="evt_1", timestamp=timestamp, body=body)
@@ -236,7 +130,7 @@ class TestWheel:
     def test_holds_every_file_of_the_package(self, wheel):
         inside = set(zipfile.ZipFile(wheel).namelist())
         tracked = subprocess.run(
-            ["git", "ls-files", "django_relay"], cwd=ROOT, capture_output=True, text=True, check=True
+            ["git", "ls-files", "django_relay"], cwd=pages.ROOT, capture_output=True, text=True, check=True
         ).stdout.split()
         assert "django_relay/py.typed" in tracked
         assert any("/migrations/0001" in name for name in tracked)

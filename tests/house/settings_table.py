@@ -1,4 +1,4 @@
-"""The README's table of settings, made from ``conf.Settings``; ``python -m tests.house.settings_table`` writes it."""
+"""The table of settings, made from ``conf.Settings``; ``python -m tests.house.settings_table`` writes it."""
 
 import ast
 import itertools
@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-README = ROOT / "README.md"
+PAGE = ROOT / "docs" / "reference" / "settings.md"
 START, END = "<!-- settings: made by python -m tests.house.settings_table -->", "<!-- /settings -->"
 
 
@@ -45,10 +45,10 @@ def row(name: str, value: ast.expr, meaning: str) -> str:
 
 
 def written() -> str:
-    """Return the table that stands in the README."""
-    return README.read_text().split(START)[1].split(END)[0].strip()
+    """Return the table that stands in the PAGE."""
+    return PAGE.read_text().split(START)[1].split(END)[0].strip()
 
 
 if __name__ == "__main__":
-    before, rest = README.read_text().split(START)
-    README.write_text(f"{before}{START}\n{render()}\n{END}{rest.split(END)[1]}")
+    before, rest = PAGE.read_text().split(START)
+    PAGE.write_text(f"{before}{START}\n{render()}\n{END}{rest.split(END)[1]}")

@@ -1,7 +1,7 @@
-"""The README tells the settings that there are."""
+"""The reference tells the settings that there are."""
 
 from tests.house import settings_table
 
 
-def test_readme_shows_every_setting_with_its_default():
+def test_the_page_shows_every_setting_with_its_default():
     assert settings_table.written() == settings_table.render(), "run python -m tests.house.settings_table"

@@ -1,7 +1,5 @@
-import re
 from contextlib import contextmanager
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from django.conf import settings
@@ -13,6 +11,7 @@ from django.utils import timezone
 from django_relay import ids, signals
 from django_relay.models import Endpoint, EndpointHour, Event
 from django_relay.pipeline import health
+from tests.docs import pages
 from tests.factories import USING, make_delivery, make_endpoint, make_settled
 from tests.people import CHARLIE
 from tests.threads import together
@@ -457,10 +456,9 @@ def row_held(endpoint):
 
 
 class TestMail:
-    def test_the_readmes_receiver_writes_to_somebody(self, keep):
-        readme = (Path(__file__).resolve().parents[2] / "README.md").read_text()
-        (code,) = re.findall(r"<!-- mail -->\n```python\n(.*?)```", readme, re.DOTALL)
-        namespace = {"__name__": "readme"}
+    def test_the_documented_receiver_writes_to_somebody(self, keep):
+        code = pages.block("mail", page="docs/reference/signals-and-logs.md")
+        namespace = {"__name__": "page"}
         exec(code, namespace)
         try:
             endpoint = make_endpoint(CHARLIE)

@@ -130,11 +130,19 @@ class TestALink:
 class TestTheCommand:
     def test_prints_the_url_alone(self, capsys):
         call_command("relay_portal_link", "--tenant", "acme", "--capabilities", "view,endpoints")
-        printed = capsys.readouterr().out
+        printed, told = capsys.readouterr()
+        assert "ORIGIN" in told
         assert exchange(printed.strip())[1].status_code == 303
         session = PortalSession.objects.get()
         assert session.capabilities == ["view", "endpoints"]
         assert session.created_by == "command:relay_portal_link"
+
+    def test_prints_a_whole_url_where_the_settings_know_the_host(self, capsys, relay_settings):
+        relay_settings(PORTAL={"ORIGIN": "https://app.example.com"})
+        call_command("relay_portal_link", "--tenant", "acme")
+        printed, told = capsys.readouterr()
+        assert printed.startswith("https://app.example.com/webhooks/enter/#rlp_")
+        assert told == ""
 
     def test_says_what_is_wrong(self):
         with pytest.raises(CommandError, match="capability"):

@@ -3,7 +3,9 @@
 from decimal import Decimal
 
 import pytest
+from django.contrib.auth.models import User
 from django.db import connection, transaction
+from django.db.migrations.state import ModelState
 from django.db.models import F
 from django.test.utils import CaptureQueriesContext
 
@@ -200,6 +202,16 @@ class TestUnwatched:
         Parcel.objects.create(customer=customer)
         customer.parcels.update(weight=3)
         assert len(self.lines(caplog)) == 1
+
+    def test_managers_that_stand_in_migrations_are_no_change_of_the_model(self, monkeypatch):
+        before = ModelState.from_model(User).managers
+        for manager in (User.objects, User._base_manager):
+            monkeypatch.setattr(manager, "__class__", type(manager))  # put back afterwards
+        unwatched.watch(User)
+        after = ModelState.from_model(User).managers
+        assert type(after[0][1]) is not type(before[0][1])
+        assert before == after
+        assert after == before
 
     def test_querysets_still_pickle(self):
         import pickle

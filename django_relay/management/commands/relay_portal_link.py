@@ -51,4 +51,6 @@ class Command(BaseCommand):
             raise CommandError("; ".join(error.messages)) from error
         except exceptions.RelayError as error:
             raise CommandError(str(error)) from error
+        if link.url.startswith("/"):
+            self.stderr.write("A path: put scheme and host before it, or set DJANGO_RELAY['PORTAL']['ORIGIN'].")
         self.stdout.write(link.url)
