@@ -5,7 +5,7 @@
 ``visits``      who is here, with which right to change something
 ``frame``       what every page goes through: language, headers, refusals
 ``endpoints`` … one file a concept, its form beside its views
-``highlighting``, ``charts``, ``snippets``, ``theme``   how things are drawn
+``highlighting``, ``charts``, ``schedules``, ``snippets``, ``theme``   how things are drawn
 """
 
 from importlib import import_module

@@ -12,7 +12,7 @@ from django.views.decorators.debug import sensitive_variables
 from django_relay import exceptions
 from django_relay.models import Endpoint, EventType, SigningSecret, endpoint_choices
 from django_relay.models.endpoint import MAX_TIMEOUT_SECONDS
-from django_relay.portal import endpoints, frame, problems, schedules, secrets, snippets, subscriptions
+from django_relay.portal import endpoints, frame, problems, schedules, secrets, subscriptions
 from django_relay.portal.visits import Visit
 from django_relay.rules import event_names, headers, signing
 
@@ -161,7 +161,7 @@ def add(request: HttpRequest, visit: Visit) -> HttpResponseBase:
                 "endpoint": endpoint,
                 "secret": endpoint.secrets[0],
                 "public": secrets.public_key_of(endpoint.secrets[0]),
-                "snippets": snippets.SNIPPETS,
+                "snippets": secrets.verifying(signing.scheme_of(endpoint.secrets[0])),
                 "example_type": next(
                     (row.name for row in types if subscriptions.reaches(endpoint.event_types, row.name)), ""
                 ),

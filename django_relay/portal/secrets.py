@@ -1,5 +1,6 @@
 """Signing secrets: hidden until somebody asks for them, each time on record."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -12,7 +13,7 @@ from django.views.decorators.debug import sensitive_post_parameters, sensitive_v
 
 from django_relay import exceptions
 from django_relay.models import AuditEntry, Endpoint, SigningSecret, audit
-from django_relay.portal import endpoints, frame, problems, snippets
+from django_relay.portal import endpoints, frame, problems, snippets, snippets_v1a
 from django_relay.portal.visits import Visit
 from django_relay.rules import signing
 
@@ -51,7 +52,7 @@ def reveal(request: HttpRequest, visit: Visit, endpoint_id: str) -> HttpResponse
     endpoint = endpoints.find(visit, endpoint_id)
     with transaction.atomic(visit.using):
         _record("endpoint.secret_revealed", endpoint, visit)
-    shown = [{"row": row, "key": row.key, "public": public_key_of(row.key)} for row in _live(endpoint, visit)]
+    shown = [{"row": row, "key": row.key} for row in _live(endpoint, visit)]
     return frame.show(request, visit, "endpoints/secret.html", {**_about(visit, endpoint), "shown": shown})
 
 
@@ -76,10 +77,15 @@ def rotate(request: HttpRequest, visit: Visit, endpoint_id: str) -> HttpResponse
             form.add_error("secret", problems.sentence(error))
         else:
             newest = _live(endpoint, visit)[0]
-            shown = [{"row": newest, "key": newest.key, "public": public_key_of(newest.key)}]
+            shown = [{"row": newest, "key": newest.key}]
             context = {**_about(visit, endpoint), "shown": shown, "rotated": True}
             return frame.show(request, visit, "endpoints/secret.html", context)
     return frame.show(request, visit, "endpoints/secret.html", {**_about(visit, endpoint), "form": form}, status=422)
+
+
+def verifying(scheme: str) -> Sequence[snippets.Snippet]:
+    """Return the code that verifies a scheme's signatures, in each language."""
+    return snippets_v1a.SNIPPETS if scheme == "v1a" else snippets.SNIPPETS
 
 
 def _about(visit: Visit, endpoint: Endpoint) -> dict[str, Any]:
@@ -90,8 +96,9 @@ def _about(visit: Visit, endpoint: Endpoint) -> dict[str, Any]:
         **endpoints.about(visit, endpoint, "secret"),
         "form": RotationForm(initial={"scheme": live[0].scheme} if live else None),
         "secrets": live,
+        "public": public_key_of(live[0].key) if live else "",
         "history": history.order_by("-at")[:_HISTORY],
-        "snippets": snippets.SNIPPETS,
+        "snippets": verifying(live[0].scheme if live else "v1"),
     }
 
 

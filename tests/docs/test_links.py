@@ -9,8 +9,8 @@ from django.conf import global_settings
 from django_relay import conf
 from tests.docs import pages
 
-_NOT_OURS = {"DJANGO_RELAY", "DJANGO_SETTINGS_MODULE", "ALT_CLUSTERS", "HOOK_EVENTS", "OPERATOR_KEY"}
-"""What django-q2 and drf-hooks call theirs, and the names in an example."""
+_NOT_OURS = {"DJANGO_RELAY", "DJANGO_SETTINGS_MODULE", "ALT_CLUSTERS", "HOOK_EVENTS", "OPERATOR_KEY", "REMOTE_ADDR"}
+"""What django-q2 and drf-hooks call theirs, and names of variables."""
 
 _LINK = re.compile(r"""\]\(([^)\s]+)\)|(?:src|srcset|href)="([^"\s]+)\"""")
 _FENCE = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)

@@ -183,6 +183,9 @@ class TestANewEndpoint:
         assert secret.startswith("whsk_")
         assert signing.public_key(secret) in page
         assert secret not in page
+        page = visitor.page("secret", Endpoint.objects.get().pk)
+        assert signing.public_key(secret) in page
+        assert "Ed25519PublicKey" in page
         page = text_of(visitor.post("rotate_secret", Endpoint.objects.get().pk, overlap_seconds="0", scheme="v1"))
         assert Endpoint.objects.get().secrets[0] in page
         assert Endpoint.objects.get().secrets[0].startswith("whsec_")

@@ -13,13 +13,16 @@ from typing import NamedTuple
 
 import pytest
 
-from django_relay.portal import snippets
+from django_relay.portal import snippets, snippets_v1a
 from django_relay.rules import signing
 
-SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
-OTHER = "whsec_" + base64.b64encode(bytes(32)).decode()
+SECRETS = {scheme: signing.generate_secret(scheme) for scheme in ("v1", "v1a")}
+OTHERS = {scheme: signing.generate_secret(scheme) for scheme in ("v1", "v1a")}
 BODY = '{"type":"invoice.paid","data":{"name":"Zoë"}}'.encode()
-CODE = {snippet.slug: snippet.code for snippet in snippets.SNIPPETS}
+CODE = {
+    "v1": {snippet.slug: snippet.code for snippet in snippets.SNIPPETS},
+    "v1a": {snippet.slug: snippet.code for snippet in snippets_v1a.SNIPPETS},
+}
 TABLE = "cases.tsv"
 
 
@@ -38,25 +41,29 @@ def signed(sent_at, *secrets):
     return signing.signature_header(signers, webhook_id="evt_1", timestamp=sent_at, body=BODY)
 
 
-def cases():
+def cases(scheme):
     """Return one case of each kind; made when they are run, for they are good for five minutes."""
     now = int(time.time())
-    right = signed(now, SECRET)
+    secret, other, another_scheme = SECRETS[scheme], OTHERS[scheme], SECRETS["v1a" if scheme == "v1" else "v1"]
+    right = signed(now, secret)
+    signature = right.partition(",")[2]
     return [
         Case("right", str(now), right, BODY, True),
-        Case("two secrets", str(now), signed(now, OTHER, SECRET), BODY, True),
-        Case("another version first", str(now), f"v2,{right[3:]} v1a,AAAA {right}", BODY, True),
-        Case("another's secret", str(now), signed(now, OTHER), BODY, False),
-        Case("too old", str(now - 400), signed(now - 400, SECRET), BODY, False),
-        Case("from the future", str(now + 400), signed(now + 400, SECRET), BODY, False),
+        Case("two secrets", str(now), signed(now, other, secret), BODY, True),
+        Case("both versions", str(now), signed(now, another_scheme, secret), BODY, True),
+        Case("another version first", str(now), f"v2,{signature} v1a,AAAA v1,AAAA {right}", BODY, True),
+        Case("another's secret", str(now), signed(now, other), BODY, False),
+        Case("too old", str(now - 400), signed(now - 400, secret), BODY, False),
+        Case("from the future", str(now + 400), signed(now + 400, secret), BODY, False),
         Case("another time", str(now - 1), right, BODY, False),
         Case("no time", "yesterday", right, BODY, False),
         Case("another body", str(now), right, BODY + b" ", False),
         Case("no body", str(now), right, b"", False),
         Case("no signature", str(now), "", BODY, False),
         Case("half a signature", str(now), right[:20], BODY, False),
-        Case("the version alone", str(now), "v1, v1", BODY, False),
-        Case("another version", str(now), f"v2,{right[3:]}", BODY, False),
+        Case("the version alone", str(now), f"{scheme}, {scheme}", BODY, False),
+        Case("another version", str(now), f"v2,{signature}", BODY, False),
+        Case("the other scheme", str(now), signed(now, another_scheme), BODY, False),
     ]
 
 
@@ -190,10 +197,11 @@ final class Main {
 
 
 def test_there_is_one_for_each_language():
-    assert list(CODE) == list(LANGUAGES)
+    assert list(CODE["v1"]) == list(CODE["v1a"]) == list(LANGUAGES)
 
 
 @pytest.mark.process
+@pytest.mark.parametrize("scheme", SECRETS)
 @pytest.mark.parametrize(
     "slug",
     [
@@ -206,13 +214,14 @@ def test_there_is_one_for_each_language():
         for slug, language in LANGUAGES.items()
     ],
 )
-def test_verifies_what_is_genuine_and_nothing_else(tmp_path, slug):
+def test_verifies_what_is_genuine_and_nothing_else(tmp_path, slug, scheme):
     language = LANGUAGES[slug]
-    wanted = cases()
+    wanted = cases(scheme)
+    key = SECRETS[scheme] if scheme == "v1" else signing.public_key(SECRETS[scheme])
     table = [f"{case.sent_at}\t{case.signatures}\t{base64.b64encode(case.body).decode()}\n" for case in wanted]
     (tmp_path / TABLE).write_text("".join(table))
-    (tmp_path / language.snippet).write_text(CODE[slug])
-    (tmp_path / language.main).write_text(language.harness.replace("SECRET", f'"{SECRET}"'))
+    (tmp_path / language.snippet).write_text(CODE[scheme][slug])
+    (tmp_path / language.main).write_text(language.harness.replace("SECRET", f'"{key}"'))
     run = subprocess.run(language.command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
     said = [line == "true" for line in run.stdout.splitlines() if line in {"true", "false"}]
     assert dict(zip((case.name for case in wanted), said, strict=True)) == {
