@@ -80,10 +80,16 @@ class Command(BaseCommand):
         self.tell.say(f"\n  The portal    http://127.0.0.1:{port}{create_session(tenant_id=TENANT).url}", "bold")
         self.tell.say(f"                as {TENANT} sees it; once, within ten minutes. Another link:")
         self.tell.say(f"                {sys.executable} manage.py relay_portal_link --tenant {TENANT}")
-        self.tell.say(f"\n  The API       http://127.0.0.1:{port}/webhooks/api/v1/", "bold")
-        docs = f"described at http://127.0.0.1:{port}/webhooks/api/docs/"
-        missing = "its description needs: pip install 'django-relay[openapi]'"
-        self.tell.say(f"                {docs if apps.is_installed('drf_spectacular') else missing}\n")
+        described = apps.is_installed("drf_spectacular")
+        self.tell.say(
+            f"\n  The API       http://127.0.0.1:{port}/webhooks/api/{'docs/' if described else 'v1/…'}", "bold"
+        )
+        if not described:
+            self.tell.say("                its description needs: pip install 'django-relay[openapi]'")
+        self.tell.say("                Call it as the customer's program:")
+        self.tell.say(f"                KEY=$({sys.executable} manage.py relay_api_keys create --tenant {TENANT})")
+        url = f"http://127.0.0.1:{port}/webhooks/api/v1/endpoints"
+        self.tell.say(f"""                curl -H "Authorization: Bearer $KEY" {url}\n""")
         while all(process.running for process in (receiver, worker, site)):
             time.sleep(0.2)
         ended = next(process.name for process in (receiver, worker, site) if not process.running)
