@@ -1,17 +1,21 @@
-"""Take the portal's screenshots anew: ``python -m docs.screenshots``.
+"""Take the screenshots of the portal and the admin anew: ``python -m docs.screenshots``.
 
-Six screens, light and dark, of the example with its past, in a Chromium on this machine; written to ``docs/images``.
+Six screens of the portal and the admin's dashboard, light and dark, and two more of the admin: of the example with its
+past, in a Chromium on this machine; written to ``docs/images``.
 """
 
 import os
 import shutil
 import tempfile
 import time
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import django
 
 FOLDER = Path(__file__).parent / "images"
+PASSWORD = "screenshots"  # noqa: S105 - of a site that lives for a minute
 SIZE = {"width": 1280, "height": 800}
 
 
@@ -38,6 +42,7 @@ def _take(folder: Path) -> None:
 
     call_command("migrate", verbosity=0)
     history.write()
+    _staff()
     screens, log = _screens(), folder / "site.log"
     FOLDER.mkdir(exist_ok=True)
     with (
@@ -59,8 +64,42 @@ def _take(folder: Path) -> None:
                 page.goto("http://127.0.0.1:8997/webhooks/" + path)
                 page.wait_for_timeout(200)
                 page.screenshot(path=FOLDER / f"portal-{name}-{scheme}.png")
+            _take_admin(page, scheme)
             context.close()
         browser.close()
+
+
+def _staff() -> None:
+    """Make somebody to sign in as, and a worker that was just seen."""
+    from django.contrib.auth.models import User
+    from django.utils import timezone
+
+    from django_relay.models import WorkerPresence
+
+    seen = timezone.now() + timedelta(minutes=10)  # it is not there: nobody says again that it lives
+    User.objects.create_superuser("ada", password=PASSWORD)
+    WorkerPresence.objects.create(runner="process", state="working", hostname="worker-1", seen_at=seen)
+
+
+def _take_admin(page: Any, scheme: str) -> None:
+    admin = "http://127.0.0.1:8997/admin/django_relay/"
+    page.goto(admin)
+    page.get_by_label("Username").fill("ada")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Log in").click()
+    page.wait_for_url(admin)
+    for name, path in _admin_screens().items():
+        if scheme == "light" or name == "dashboard":
+            page.goto(admin + path)
+            page.wait_for_timeout(200)
+            page.screenshot(path=FOLDER / f"admin-{name}-{scheme}.png")
+
+
+def _admin_screens() -> dict[str, str]:
+    from django_relay.models import Endpoint
+
+    crm = Endpoint.objects.get(tenant_id="acme", description="CRM")
+    return {"dashboard": "", "endpoint": f"endpoint/{crm.pk}/change/", "dlq": "dlqentry/?state=open"}
 
 
 def _screens() -> dict[str, str]:

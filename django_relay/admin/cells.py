@@ -57,7 +57,7 @@ def cut(text: str, length: int = 60) -> SafeString:
 def receiver(url: str) -> SafeString:
     """Draw an endpoint's URL as narrow as a list needs it; all of it to hover over."""
     shown = url.removeprefix("https://")
-    return format_html('<span title="{}">{}</span>', url, shown if len(shown) <= 36 else shown[:35] + "…")
+    return format_html('<span title="{}">{}</span>', url, shown if len(shown) <= 28 else shown[:27] + "…")
 
 
 def moment(value: datetime | None) -> SafeString | str:

@@ -69,7 +69,7 @@ def _delivery_figures(stats: statistics.Statistics, now: datetime, site: str, us
             _seconds(waits) if oldest else cells.NOTHING,
             f"{url}?state=pending",
             "bad" if waits > 300 else "warn" if waits > 60 else "",
-            _("since a delivery waits for a worker"),
+            _("since a delivery waits for a worker") if oldest else _("no delivery waits"),
         ),
         Figure(_("Pending"), str(pending), f"{url}?state=pending", "", _("%(held)s held") % {"held": held}),
     ]

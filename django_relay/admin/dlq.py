@@ -87,7 +87,7 @@ def _start(caller: Caller, kind: str, shares: Sequence[tuple[Share, dict[str, An
 class DLQEntryAdmin(KeysetAdmin, Operated, ReadOnly):
     """Why a delivery was given up."""
 
-    list_display = ("short_id", "state_badge", "owner", "event_type", "receiver", "answer", "attempt_count", "age")
+    list_display = ("short_id", "state_badge", "owner", "receiver", "answer", "age", "event_type")
     list_filter = (
         TimeFilter,
         choice_filter("state", _("state"), _STATES, lambda rows, value: cast("Any", rows).in_state(value)),

@@ -36,6 +36,14 @@ class Patterns(forms.CharField):
         return bool(list(initial or []) != self.to_python(data or ""))
 
 
+class Schedule(forms.JSONField):
+    """A list of seconds; nothing stands for the project's."""
+
+    def prepare_value(self, value: Any) -> Any:
+        """Return the list as JSON, and nothing for none."""
+        return "" if value is None else super().prepare_value(value)
+
+
 class HeaderLines(forms.Textarea):
     """Lines of ``Name: value`` that are drawn without the values, typed ones included."""
 
@@ -63,6 +71,10 @@ class EndpointForm(forms.ModelForm):  # type: ignore[type-arg]
     class Meta:
         model = Endpoint
         fields = ("application", "tenant_id", *CHOSEN)
+        field_classes = {"retry_schedule": Schedule}
+        help_texts = {
+            "retry_schedule": _("Seconds to wait after each failure, as in [5, 300, 1800]; empty is the project's.")
+        }
         widgets = {
             "url": forms.TextInput(attrs={"class": "vLargeTextField"}),
             "description": forms.TextInput(attrs={"class": "vLargeTextField"}),

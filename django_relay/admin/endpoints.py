@@ -41,7 +41,7 @@ class EndpointAdmin(KeysetAdmin, Operated):
     )
     list_select_related = ("application",)
     search_help_text = _("An endpoint id or a tenant; whole, not in part.")
-    readonly_fields = ("id", "state_badge", "disabled_reason", "disabled_at", "failing_since", "last_success_at",
+    readonly_fields = ("id", "state_badge", "disabled_at", "failing_since", "last_success_at",
                        "deleted_at", "created_at", "updated_at")  # fmt: skip
     operations = endpoint_operations.OPERATIONS
 
@@ -73,8 +73,8 @@ class EndpointAdmin(KeysetAdmin, Operated):
         chosen = (_("What the tenant chose"), {"fields": (*CHOSEN, "own_headers")})
         if obj is None:
             return ((None, {"fields": ("application", "tenant_id")}), chosen)
-        state = ("id", "application", "tenant_id", "state_badge", "disabled_reason", "disabled_at", "failing_since",
-                 "last_success_at", "deleted_at")  # fmt: skip
+        ended = ("deleted_at",) if obj.deleted_at else () if obj.enabled else ("disabled_at",)
+        state = ("id", "application", "tenant_id", "state_badge", *ended, "failing_since", "last_success_at")
         return (
             (None, {"fields": state}),
             chosen,

@@ -81,6 +81,12 @@ def relay_cut(text: str, length: int = 60) -> str:
 
 
 @register.simple_tag
+def relay_receiver(url: str) -> str:
+    """Draw an endpoint's URL as narrow as a table needs it."""
+    return cells.receiver(url)
+
+
+@register.simple_tag
 def relay_moment(value: datetime | None) -> str:
     """Draw a time."""
     return cells.moment(value)

@@ -123,7 +123,8 @@ def pages() -> list[str]:
         "", "endpoint/tenants/", "delivery/", "dlqentry/?state=open", "auditentry/", "endpoint/add/",
         f"endpoint/{entry.endpoint_id}/change/", f"endpoint/{entry.endpoint_id}/do/rotate/",
         f"event/{entry.event_id}/change/", f"delivery/{entry.delivery_id}/change/", "dlqentry/all/discard/",
-        "apikey/add/", "portalsession/add/", "event/add/", "eventtype/",
+        "apikey/add/", "portalsession/add/", "event/add/", "eventtype/", "erasure/add/?tenant_id=acme",
+        f"delivery/{entry.delivery_id}/do/retry/", "replay/", "endpoint/", "event/",
     ]  # fmt: skip
 
 
