@@ -62,7 +62,10 @@ if "drf_spectacular" in INSTALLED_APPS:
     REST_FRAMEWORK = {"DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema"}  # of its own pages
 SPECTACULAR_SETTINGS = {
     "TITLE": "Webhooks",
-    "DESCRIPTION": "Send webhooks, and manage the endpoints that receive them.",
+    "DESCRIPTION": "Send webhooks, and manage the endpoints that receive them.\n\n"
+    "How large a body may be is the API's to say (413). How slowly it may arrive is the web server's: the API waits "
+    "for a body as long as the server lets it (nginx: `client_body_timeout`, with `proxy_request_buffering on`, so "
+    "that no worker waits; gunicorn: `--timeout`).",
     "VERSION": "1",
     "OAS_VERSION": "3.1.0",
     "SERVE_INCLUDE_SCHEMA": False,

@@ -12,7 +12,7 @@ from django_relay import exceptions
 from django_relay.api import fields, pages, problems
 from django_relay.api.replays import ReplayShown
 from django_relay.api.resources import Resource, operation
-from django_relay.models import Event, lists
+from django_relay.models import Event, audit, lists
 from django_relay.models.explanation import Explanation, explain
 from django_relay.pipeline import outbox, replays
 
@@ -195,9 +195,8 @@ class Events(Resource):
         slug = self.application.slug
         with self.changing():
             sent = outbox.send([{**event, "application": slug} for event in events], using=self.using)
-            for item in sent:
-                if item.is_new:
-                    self.record("event.sent", item.event, application=slug)
+            made = [item.event for item in sent if item.is_new]
+            audit.record_all("event.sent", made, caller=self.caller, application=slug, using=self.using)
         return sent
 
 

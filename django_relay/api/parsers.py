@@ -1,4 +1,7 @@
-"""Bodies in, and answers out: JSON, strictly."""
+"""Bodies in, and answers out: JSON, strictly.
+
+How slowly a body may come is the web server's to bound: Django is called once the head is read, and then waits.
+"""
 
 from collections.abc import Mapping
 from typing import IO, Any

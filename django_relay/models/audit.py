@@ -3,7 +3,7 @@
 import ipaddress
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -11,6 +11,7 @@ from django.db import connections, models, router, transaction
 from django.utils import timezone
 
 from django_relay import conf
+from django_relay.models import writing
 from django_relay.models.audit_entry import ACTIONS, AuditEntry
 from django_relay.rules import changes
 from django_relay.rules.access import Caller
@@ -50,35 +51,67 @@ def record(
         ValueError: there is no such action.
         TransactionManagementError: no transaction is open, so the entry might outlive or miss its change.
     """
+    values = {"before": before, "after": after, "tenant_id": tenant_id, "application": application}
+    return record_all(action, [row], caller=caller, at=at, using=using, **values)[0]
+
+
+def record_all(
+    action: str,
+    rows: Sequence[models.Model],
+    *,
+    caller: Caller,
+    at: datetime | None = None,
+    using: str | None = None,
+    **told: Any,
+) -> list[AuditEntry]:
+    """Store that ``caller`` did ``action`` to each of the rows, as :func:`record` does, in one statement for all."""
     if action not in ACTIONS:
         raise ValueError(f"There is no action {action!r}: add it to models.audit_entry.ACTIONS.")
-    using = using or row._state.db or router.db_for_write(AuditEntry)
+    if not rows:
+        return []
+    using = using or rows[0]._state.db or router.db_for_write(AuditEntry)
     if not connections[using].in_atomic_block:
         raise transaction.TransactionManagementError("Record what was done in the transaction that does it.")
-    owner, of_application = _owner(row, caller)
-    entry = AuditEntry(
+    entries = [_entry(action, row, caller, at or timezone.now(), **told) for row in rows]
+    AuditEntry.objects.using(using).bulk_create(entries)
+    for entry in entries:
+        writing.after_commit(_log, entry, using=using)
+    return entries
+
+
+def _entry(
+    action: str,
+    row: models.Model,
+    caller: Caller,
+    at: datetime,
+    *,
+    before: Mapping[str, Any] | None = None,
+    after: Mapping[str, Any] | None = None,
+    tenant_id: str | None = None,
+    application: str | None = None,
+) -> AuditEntry:
+    owner, of_application = _owner(row, caller, application)
+    return AuditEntry(
         actor=caller.actor,
         action=action,
         object_type=_WORD.sub("_", type(row).__name__).lower(),
         object_id=str(row.pk),
-        application=(of_application if application is None else application) or "",
+        application=of_application or "",
         tenant_id=owner if tenant_id is None else tenant_id,
         address=_address(caller) if conf.settings.AUDIT_ADDRESSES else None,
         changes=changes.difference(before, after),
-        at=at or timezone.now(),
+        at=at,
     )
-    entry.save(using=using)
-    transaction.on_commit(lambda: _log(entry), using=using, robust=True)
-    return entry
 
 
-def _owner(row: models.Model, caller: Caller) -> tuple[str | None, str | None]:
-    """Return tenant and application (its slug) of a row: its own, else the caller's."""
+def _owner(row: models.Model, caller: Caller, application: str | None) -> tuple[str | None, str | None]:
+    """Return tenant and application (its slug) of a row: its own, else the caller's; the application may be known."""
     if not hasattr(row, "application_id"):
-        return getattr(row, "tenant_id", caller.tenant_id), caller.application
+        return getattr(row, "tenant_id", caller.tenant_id), caller.application if application is None else application
     if row.application_id is None:
-        return None, None
-    return getattr(row, "tenant_id", None), row.application.slug  # type: ignore[attr-defined]
+        return None, application
+    slug = row.application.slug if application is None else application  # type: ignore[attr-defined]
+    return getattr(row, "tenant_id", None), slug
 
 
 def _address(caller: Caller) -> str | None:

@@ -5,7 +5,7 @@ import re
 from typing import Any
 
 from django_relay import exceptions
-from django_relay.rules import texts
+from django_relay.rules import payloads, texts
 
 _BRACKET = re.compile(r'[\[\]{}]|"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)
 """A bracket, or a whole string, closed or not: each character is looked at once."""
@@ -15,7 +15,8 @@ def read(raw: bytes, *, max_depth: int) -> Any:
     """Return the JSON value of a body (RFC 8259).
 
     Refused is what readers disagree about: a byte order mark, anything but UTF-8, a name twice in an object, ``NaN``
-    and the infinities, also as numbers too large; and what no database of ours can hold (see :mod:`.texts`).
+    and the infinities, also as numbers too large; and what no database of ours can hold (see :mod:`.texts`). Floats
+    that Python would write differently are :class:`~.payloads.Spelled`.
 
     Raises:
         InvalidBody: ``bad_json``; ``too_deep``, it is nested deeper than ``max_depth`` levels.
@@ -54,7 +55,7 @@ def _float(text: str) -> float:
     value = float(text)
     if value == 0 and text.strip("-").lower().partition("e")[0].strip("0."):
         raise exceptions.InvalidBody("The body holds a number that is too small for a float.")
-    return value
+    return value if repr(value) == text else payloads.Spelled(text)
 
 
 def _refuse_constant(name: str) -> None:

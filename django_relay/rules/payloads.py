@@ -3,22 +3,36 @@
 The text is made once, when the event is emitted; it is stored, signed and sent as it is.
 """
 
+import functools
 import json
 from collections.abc import Callable
 from datetime import date, datetime, time
 from decimal import Decimal
-from typing import Any
+from typing import Any, Self
 from uuid import UUID
 
 from django_relay import exceptions
 from django_relay.rules import texts
 
 
+class Spelled(float):
+    """A float that was read from JSON, and is written as it was: ``1.10`` and ``1e2`` stay what they are."""
+
+    __slots__ = ("text",)
+    text: str
+
+    def __new__(cls, text: str) -> Self:
+        """Read the number, and remember its text."""
+        made = super().__new__(cls, text)
+        made.text = text
+        return made
+
+
 def encode(data: object, *, max_bytes: int, max_depth: int, convert: Callable[[Any], str]) -> str:
     """Return ``data`` as JSON text: UTF-8, compact, the order of keys kept.
 
-    ``Decimal`` and ``UUID`` become strings, aware datetimes, dates and times ISO 8601. ``convert`` gives the text of
-    any other value, or raises ``TypeError``.
+    ``Decimal`` and ``UUID`` become strings, aware datetimes, dates and times ISO 8601; :class:`Spelled` numbers keep
+    their text. ``convert`` gives the text of any other value, or raises ``TypeError``.
 
     Raises:
         InvalidPayload: ``not_serialisable``, ``too_deep`` or ``too_large``.
@@ -29,9 +43,10 @@ def encode(data: object, *, max_bytes: int, max_depth: int, convert: Callable[[A
         _check(text, 1, max_depth)
         return text
 
-    _check(data, max_depth, max_depth)
+    dumps = functools.partial(json.dumps, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=write)
+    is_spelled = _check(data, max_depth, max_depth)
     try:
-        text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=write)
+        text = _spell(data, dumps) if is_spelled else dumps(data)
         size = len(text.encode())
     except (TypeError, ValueError, RecursionError) as error:
         if isinstance(error, exceptions.InvalidPayload):
@@ -44,14 +59,25 @@ def encode(data: object, *, max_bytes: int, max_depth: int, convert: Callable[[A
     return text
 
 
-def _check(value: object, depth: int, max_depth: int) -> None:
-    """Refuse what JSON or its readers cannot have; ``depth`` levels are left."""
+def _spell(value: object, dumps: Callable[[object], str]) -> str:
+    """Write JSON in which numbers are spelled in their own way, which Python's encoder has no room for."""
+    if isinstance(value, Spelled):
+        return value.text
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{dumps(key)}:{_spell(item, dumps)}" for key, item in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(_spell(item, dumps) for item in value) + "]"
+    return dumps(value)
+
+
+def _check(value: object, depth: int, max_depth: int) -> bool:
+    """Refuse what JSON or its readers cannot have; ``depth`` levels are left. Return whether it has Spelled numbers."""
     if isinstance(value, str):
         if not texts.is_storable(value):
             raise exceptions.InvalidPayload("The data holds a NUL or half of a surrogate pair, which receivers refuse.")
-        return
+        return False
     if not isinstance(value, dict | list | tuple):
-        return
+        return isinstance(value, Spelled)
     if depth == 0:
         raise exceptions.InvalidPayload(
             f"The data is nested deeper than {max_depth} levels (or contains itself).", code="too_deep"
@@ -62,8 +88,10 @@ def _check(value: object, depth: int, max_depth: int) -> None:
                 raise exceptions.InvalidPayload(f"The data has a key that is not text: {key!a:.100}.")
             _check(key, depth, max_depth)
         value = value.values()
+    is_spelled = False
     for item in value:
-        _check(item, depth - 1, max_depth)
+        is_spelled |= _check(item, depth - 1, max_depth)
+    return is_spelled
 
 
 def _as_text(value: object, convert: Callable[[Any], str]) -> str:

@@ -7,11 +7,12 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from django_relay.models import Delivery, Endpoint, EndpointHour
+from django_relay.models import AuditEntry, Delivery, Endpoint, EndpointHour
 from django_relay.models.endpoint_hour import hour_of
 from tests.api.callers import operator, tenant
 from tests.api.test_access import ROUTES, call, caller, make_rows, may_tenant
 from tests.factories import (
+    INVOICE,
     make_api_key,
     make_application,
     make_attempt,
@@ -84,3 +85,15 @@ def test_the_number_of_queries_of_an_answer_does_not_grow_with_the_rows(who):
         assert shorter is None or length >= shorter + MORE, place
         assert len(statements) <= len(before), (place, before, statements)
         assert len(statements) <= MOST, (place, statements)
+
+
+def test_a_batch_is_stored_and_recorded_in_as_many_statements_as_an_event():
+    api, one = operator(), {"event_type": "invoice.paid", "tenant_id": "acme", "data": INVOICE}
+    api.post("events/batch", {"events": [one]})
+    made = []
+    for number in (1, 20):
+        with CaptureQueriesContext(connection) as captured:
+            assert api.post("events/batch", {"events": [one] * number}).status_code == 201
+        made.append([query["sql"][:60] for query in captured.captured_queries])
+    assert len(made[0]) == len(made[1]), made
+    assert AuditEntry.objects.filter(action="event.sent").count() == 22
