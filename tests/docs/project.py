@@ -43,6 +43,7 @@ class Project:
 
             self.append("mysite/settings.py", f"DATABASES = {{'default': {database(database_url)!r}}}\n")
         self.add("file")
+        self.append("mysite/settings.py", 'DJANGO_RELAY["PASS_SECONDS"] = 2\n')  # a qcluster stops when its passes end
         self.environment["RELAY_KEY"] = self.bash(f"{pages.block('key')}\necho $RELAY_KEY").strip()
 
     def append(self, name: str, text: str) -> None:

@@ -25,12 +25,15 @@ class TestNewcomer:
         the_customers_side(project)
         for page in ("docs/how-to/every-day.md", ACCESS):
             project.shell(*(text for _name, text in pages.blocks("shell", page=page)))
+        if backend == "postgres":
+            production(project)
+            return
+        # What these rest on is tested on both databases elsewhere.
         api_keys(project)
         model_changes(project)
         jobs(project, receiver)
         project.append("billing/tests.py", pages.block("test", page=TESTING))
         project.bash("python manage.py test billing")
-        production(project, backend)
 
 
 def five_minutes(project):
@@ -103,10 +106,9 @@ def jobs(project, receiver):
     assert "'scope_org_id': 'acme'" in told
 
 
-def production(project, backend):
+def production(project):
     project.add("production", page=PRODUCTION)
-    shown = project.bash("python manage.py check --deploy 2>&1")
-    assert re.findall(r"django_relay\.[EW]\d+", shown) == ([] if backend == "postgres" else ["django_relay.W006"])
+    assert "django_relay." not in project.bash("python manage.py check --deploy 2>&1")
 
 
 class TestReceiver:
