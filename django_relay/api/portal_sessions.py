@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from django.views.decorators.debug import sensitive_variables
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -76,15 +75,14 @@ class PortalSessions(Resource):
 
     @operation(
         "portal", "Make a portal link", query=fields.Query, body=PortalSessionGiven,
-        answers={201: PortalSessionCreated}, operator_only=True, may=(404,),
+        answers={201: PortalSessionCreated}, operator_only=True, may=(404, 409),
         example={"tenant_id": "acme", "capabilities": ["view", "endpoints"]},
     )  # fmt: skip
-    @sensitive_variables("token")
     def create(self, request: Request) -> Response:
         """Make a session and the one-time URL that opens it."""
-        given = {**self.body, "application": self.application.slug}
-        row, token = PortalSession.objects.db_manager(self.using).invite(**given, caller=self.caller)
-        return Response({**PortalSessionShown(row).data, "url": links.url_of(token, request=request)}, status=201)
+        given = {"capabilities": ("view",), **self.body, "application": self.application.slug}
+        link = links.create_session(**given, caller=self.caller, request=request._request)
+        return Response({**PortalSessionShown(link.session).data, "url": link.url}, status=201)
 
     @operation("portal", "Revoke a portal session", answers={204: None}, operator_only=True, may=(404,))
     def destroy(self, request: Request, session_id: str) -> Response:

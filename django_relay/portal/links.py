@@ -8,7 +8,7 @@ from django.http import HttpRequest
 from django.urls import NoReverseMatch, reverse
 from django.views.decorators.debug import sensitive_variables
 
-from django_relay import conf
+from django_relay import conf, exceptions
 from django_relay.models import PortalSession
 from django_relay.rules import access
 from django_relay.rules.access import Caller
@@ -40,7 +40,9 @@ def create_session(
 
     Raises:
         ValidationError, UnknownApplication, NotAllowed: as ``invite`` does.
+        WrongState: ``portal_not_mounted``; nothing is stored.
     """
+    _path()
     session, token = PortalSession.objects.invite(
         tenant_id=tenant_id,
         application=application,
@@ -58,16 +60,25 @@ def url_of(token: str, *, request: HttpRequest | None = None) -> str:
     """Return the URL that exchanges a link's token.
 
     The token is the fragment: browsers send it to no server, so that it stands in no access log and no ``Referer``; the
-    page sends it once, in a body. Without ``PORTAL["ORIGIN"]`` and ``request`` the URL is a path. A project that does
-    not mount the portal names the page itself in ``PORTAL["ORIGIN"]``.
+    page sends it once, in a body. Without ``PORTAL["ORIGIN"]`` and ``request`` the URL is a path.
+
+    Raises:
+        WrongState: ``portal_not_mounted``.
     """
-    try:
-        path = reverse("relay_portal:enter")
-    except NoReverseMatch:
-        path = ""
+    path = _path()
     origin: str = conf.settings.PORTAL["ORIGIN"]
     if origin:
         path = origin.rstrip("/") + path
-    elif request is not None and path:
+    elif request is not None:
         path = request.build_absolute_uri(path)
     return f"{path}#{token}"
+
+
+def _path() -> str:
+    try:
+        return reverse("relay_portal:enter")
+    except NoReverseMatch as error:
+        raise exceptions.WrongState(
+            "The portal is not mounted: put include('django_relay.portal.urls') into the URLconf.",
+            code="portal_not_mounted",
+        ) from error

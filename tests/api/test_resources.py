@@ -9,7 +9,7 @@ from django.test import Client, override_settings
 from django.utils import timezone
 
 from django_relay.api import endpoint_tests
-from django_relay.models import DLQEntry, Endpoint, EndpointHour, Event
+from django_relay.models import DLQEntry, Endpoint, EndpointHour, Event, PortalSession
 from django_relay.models.endpoint_hour import hour_of
 from django_relay.pipeline import fan_out
 from django_relay.rules import tokens
@@ -230,6 +230,12 @@ class TestKeysAndSessions:
         assert f"#{tokens.PORTAL_LINK}" in made.data["url"]
         assert "url" not in api.get("portal-sessions", tenant_id="acme").data["data"][0]
         assert api.delete("portal-sessions", tenant_id="acme").data == {"revoked": 1}
+
+    @override_settings(ROOT_URLCONF="tests.api.without_portal")
+    def test_there_is_no_link_to_a_portal_that_is_not_mounted(self):
+        answer = operator().post("portal-sessions", {"tenant_id": "acme"})
+        assert (answer.status_code, code_of(answer)) == (409, "portal_not_mounted")
+        assert not PortalSession.objects.exists()
 
 
 class TestCallers:
