@@ -86,9 +86,7 @@ def deliveries(
     else:
         found = _endpoints(owner, filters, using)
         arms = (
-            _EVERYBODY
-            if found is None
-            else [{"endpoint_id": key, "state": paging.Unplanned(state)} for key in found for state in states]
+            _EVERYBODY if found is None else [{"endpoint_id": key, "state": state} for key in found for state in states]
         )
     wanted_rows = _by_status("last_status_code", filters) & models.Q(state__in=states)
     if filters.error_kinds:

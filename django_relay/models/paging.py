@@ -29,15 +29,10 @@ LOOKS = 5
 ANY = object()
 """In an arm: the column has some value."""
 
-
-class Unplanned(NamedTuple):
-    """In an arm: the column has this value, which PostgreSQL's planner is not to see.
-
-    Of a value that is a partial index's condition it may read that index whole, and sort, for a page of one in order.
-    """
-
-    value: Any
-
+_UNPLANNED = {"endpoint_id", "state"}
+"""In arms: columns whose values PostgreSQL's planner is not to see. Of an endpoint with many rows it would read
+everybody's, newest first, until it has met enough; of a state that is a partial index's condition the whole of that
+index, and sort."""
 
 M = TypeVar("M", bound=models.Model)
 
@@ -176,9 +171,8 @@ def _where(
         if value is None or value is ANY:
             parts.append(f"{field.column} IS {'NOT ' if value is ANY else ''}NULL")
             continue
-        unplanned = isinstance(value, Unplanned)
-        parts.append(f"{field.column} = {'(SELECT %s)' if unplanned else '%s'}")
-        values.append(field.get_db_prep_value(value.value if unplanned else value, connection))
+        parts.append(f"{field.column} = {'(SELECT %s)' if name in _UNPLANNED else '%s'}")
+        values.append(field.get_db_prep_value(value, connection))
     for sign, key in ((">=", bounds.first), ("<", bounds.last)):
         if key is None:
             continue

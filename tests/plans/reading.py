@@ -1,5 +1,6 @@
 """How many rows statements read, by PostgreSQL's own count of what their plans did."""
 
+import itertools
 import re
 from contextlib import contextmanager
 
@@ -25,9 +26,7 @@ def rows_read(sql):
     for number, line in enumerate(plan):
         scan = re.search(r"Scan.*actual time=.* rows=([\d.]+) loops=(\d+)", line)
         if scan and "Subquery Scan" not in line and "Bitmap Heap" not in line:
-            thrown = next(
-                (re.search(r"Rows Removed by Filter: (\d+)", text) for text in plan[number + 1 : number + 4]), None
-            )
-            loops = int(scan[2])
-            read += (float(scan[1]) + (int(thrown[1]) if thrown else 0)) * loops
+            details = itertools.takewhile(lambda text: "->" not in text, plan[number + 1 :])
+            thrown = re.search(r"Rows Removed by Filter: (\d+)", " ".join(details))
+            read += (float(scan[1]) + (int(thrown[1]) if thrown else 0)) * int(scan[2])
     return read, "\n".join(plan)
