@@ -6,6 +6,8 @@ PYTHON := $(VENV)/bin/python
 READY := $(VENV)/.ready
 PORT := 8000
 ARGS :=
+# Of the tests: one more than there are cores, for many wait for processes.
+WORKERS = $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 
 export UV_PROJECT_ENVIRONMENT := $(VENV)
 export UV_PYTHON_DOWNLOADS := never
@@ -23,7 +25,7 @@ serve: $(READY) ## Run the example: its admin and portal, weeks of history, a wo
 	@$(PYTHON) manage.py relay_serve --port $(PORT) $(ARGS)
 
 test: $(READY) ## Run all tests, on SQLite and PostgreSQL; needs chromium and gettext (ARGS='-k outbox' to choose)
-	$(PYTHON) -m pytest -n auto $(ARGS)
+	$(PYTHON) -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 bench: $(READY) ## Measure against limits and bars (ARGS=--quick in a minute; ARGS='drain latency' to choose)
 	@$(PYTHON) -m benchmarks $(ARGS)

@@ -1,10 +1,7 @@
 """Job runs: which background jobs run or ran, so that lost ones are noticed and nothing is told of one twice."""
 
-import os
-import platform
 from collections.abc import Mapping
 from datetime import datetime
-from pathlib import Path
 from typing import Any, Self
 
 from django.db import models
@@ -12,14 +9,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from django_relay.fields import PrefixedIdField
-
-
-def this_machine() -> str:
-    """Return the name of this machine and, of a container, of its process ids: others may have the same of either."""
-    try:
-        return f"{platform.node()[:200]} {Path('/proc/self/ns/pid').readlink()}"
-    except OSError:  # not on Linux
-        return platform.node()[:200]
+from django_relay.models import machine
 
 
 class JobRunQuerySet(models.QuerySet["JobRun"]):
@@ -97,23 +87,9 @@ class JobRun(models.Model):
         return f"{self.source} {self.job_id}"
 
     def is_lost(self, now: datetime) -> bool:
-        """Return whether its process is gone from :func:`this_machine`, or its time is over, wherever it ran."""
+        """Return whether its process is gone from this machine, or its time is over, wherever it ran."""
         if self.lost_at is not None and self.lost_at < now:
             return True
-        if self.pid is None or self.hostname != this_machine():
+        if self.pid is None or self.hostname != machine.name():
             return False
-        return not _is_running(self.pid)
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # another user's
-        return True
-    try:
-        state = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0]
-    except OSError:  # not on Linux, or gone since
-        return True
-    return state not in (b"Z", b"X")  # ended, and waiting for its parent to take note
+        return not machine.is_running(self.pid)

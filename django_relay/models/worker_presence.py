@@ -1,6 +1,5 @@
 """Worker presences: who works now, so that ``emit`` need not ask a broker and passes do not multiply."""
 
-import os
 import platform
 from datetime import datetime, timedelta
 from typing import Self
@@ -10,6 +9,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from django_relay.fields import PrefixedIdField
+from django_relay.models import machine
 
 ALIVE_SECONDS = 6.0
 """A worker that was not seen for longer is taken for dead."""
@@ -68,10 +68,4 @@ class WorkerPresence(models.Model):
         """Return whether the process may live: always true of another machine's."""
         if self.pid is None or self.hostname != platform.node():
             return True
-        try:
-            os.kill(self.pid, 0)
-        except ProcessLookupError:
-            return False
-        except PermissionError:
-            return True
-        return True
+        return machine.is_running(self.pid)

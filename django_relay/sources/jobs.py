@@ -44,8 +44,7 @@ from django.utils.module_loading import import_string
 
 from django_relay import context, exceptions, ids
 from django_relay.catalog import registry
-from django_relay.models import Event, JobRun, writing
-from django_relay.models.job_run import this_machine
+from django_relay.models import Event, JobRun, machine, writing
 from django_relay.pipeline import outbox, publish_failures, upkeep
 from django_relay.rules import filters, texts
 from django_relay.sources import job_events
@@ -266,7 +265,7 @@ def _begin(fact: JobFact, lost_at: datetime | None, *, using: str) -> JobFact:
     fact = fact.with_(started_at=fact.started_at or timezone.now())
     run = JobRun(
         source=fact.source, job_id=_key(fact), attempt=fact.attempt, lost_at=lost_at, facts=fact.as_json(),
-        hostname=this_machine(), pid=os.getpid(),
+        hostname=machine.name(), pid=os.getpid(),
     )  # fmt: skip
     if not writing.insert_new([run], using=using):
         last = rows.of(fact.source, _key(fact)).select_for_update().get()

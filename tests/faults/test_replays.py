@@ -134,7 +134,7 @@ class TestBesideLiveEvents:
         for path in ("/busy", "/quiet"):
             tenant_id = "acme" if path == "/busy" else "globex"
             stage.endpoint(path, tenant_id=tenant_id)
-            stage.receiver.answer(path, 200, delay=0.01)
+            stage.receiver.answer(path, 200, delay=0.05 if path == "/busy" else 0.01)
         fail(stage, size)
         stage.worker()
         replay = replays.start("failed", tenant_id="acme")

@@ -9,8 +9,7 @@ import pytest
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from django_relay.models import JobRun
-from django_relay.models.job_run import this_machine
+from django_relay.models import JobRun, machine
 
 pytestmark = pytest.mark.django_db
 
@@ -50,16 +49,16 @@ class TestEnd:
 
 class TestIsLost:
     def test_a_process_of_this_machine_that_is_gone(self):
-        assert make(hostname=this_machine(), pid=pid_of_the_dead()).is_lost(timezone.now())
+        assert make(hostname=machine.name(), pid=pid_of_the_dead()).is_lost(timezone.now())
 
     def test_not_a_process_that_lives(self):
-        assert not make(hostname=this_machine(), pid=os.getpid()).is_lost(timezone.now())
+        assert not make(hostname=machine.name(), pid=os.getpid()).is_lost(timezone.now())
 
     def test_a_process_that_has_ended_and_that_its_parent_has_not_asked_for(self):
         process = subprocess.Popen([sys.executable, "-c", ""], stdout=subprocess.PIPE)
         process.stdout.read()
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-        assert make(hostname=this_machine(), pid=process.pid).is_lost(timezone.now())
+        assert make(hostname=machine.name(), pid=process.pid).is_lost(timezone.now())
         process.stdout.close()
         process.wait()
 
