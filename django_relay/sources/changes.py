@@ -252,8 +252,13 @@ def _arguments(change: Change, name: str, *, says_what_changed: bool) -> dict[st
         data["previous"] = {key: value for key, value in previous.items() if value is not UNKNOWN}
         for key, many in (("added", change.added), ("removed", change.removed)):
             if many:
-                data[key] = {name: sorted(keys, key=str) for name, keys in sorted(many.items())}
+                data[key] = {name: sorted(keys, key=_place) for name, keys in sorted(many.items())}
     return {**_about(change, name), "tenant_id": declaration.tenant.of(change.instance), "data": data}
+
+
+def _place(key: Any) -> Any:
+    """Return what primary keys of one kind are put in order by: any kind, and numbers as numbers."""
+    return key if isinstance(key, int) else str(key)
 
 
 def _about(change: Change, name: str) -> dict[str, Any]:

@@ -263,7 +263,7 @@ class TestDeleted:
 
 class TestRelations:
     def test_added_and_removed(self, invoice):
-        a, b, c = (Tag.objects.create(name=name) for name in "abc")
+        a, b, c = (Tag.objects.create(pk=pk, name=f"tag {pk}") for pk in (8, 9, 10))
         with capture_events() as events:
             invoice.tags.add(a, b)
         said = data(events[0])
