@@ -208,8 +208,8 @@ def _admit(token: str, using: str) -> WorkerPresence | None:
             return None
         if waited >= _ADMISSION_SECONDS:
             living = set(presence.pulses(RUNNER, using=using).items()) - set(before.items())
-            if len(living) >= conf.settings.PASSES or waited >= ALIVE_SECONDS + _ADMISSION_SECONDS:
-                presence.withdraw(token, using=using)
+            is_crowded = len(living) >= conf.settings.PASSES or waited >= ALIVE_SECONDS + _ADMISSION_SECONDS
+            if is_crowded and presence.give_up(token, at_most=conf.settings.PASSES, now=clock(), using=using):
                 return None
         time.sleep(0.1)
     return row

@@ -42,13 +42,27 @@ def withdraw(token: str, *, using: str) -> None:
 
 
 @writing.in_transaction
+def give_up(token: str, *, at_most: int, now: datetime, using: str) -> bool:
+    """Withdraw a worker that was asked for if ``at_most`` of its runner are alive; return whether it was.
+
+    Serialised with :func:`release`: a worker that ends meanwhile either leaves it its place, or sees that nobody waits.
+    """
+    _one_at_a_time(using)
+    rows = WorkerPresence.objects.using(using)
+    row = rows.queued().filter(pk=token).first()
+    if row is not None and len(rows.filter(runner=row.runner).alive(now)) < at_most:
+        return False
+    withdraw(token, using=using)
+    return True
+
+
+@writing.in_transaction
 def admit(token: str, *, at_most: int, now: datetime, using: str) -> WorkerPresence | None:
     """Make a worker that was asked for one that works, unless ``at_most`` of its runner are alive already.
 
-    Admissions are serialised by a row lock, so that two processes never take the same last place.
+    Admissions are serialised, so that two processes never take the same last place.
     """
-    no_key = connections[using].features.has_select_for_no_key_update
-    Application.objects.using(using).order_by("pk").select_for_update(no_key=no_key).first()
+    _one_at_a_time(using)
     rows = WorkerPresence.objects.using(using)
     row = rows.queued().filter(pk=token).first()
     if row is None or len(rows.filter(runner=row.runner).alive(now)) >= at_most:
@@ -79,13 +93,25 @@ def beat(presence: WorkerPresence, in_flight: int, *, now: datetime) -> None:
 def release(presence: WorkerPresence) -> None:
     """Say that this worker claims nothing more, so that a successor may. A database that fails is only logged."""
     with _best_effort(presence):
-        _rows(presence).update(state=WorkerPresence.State.FINISHING)
+        _release(presence, using=str(presence._state.db))
 
 
 def leave(presence: WorkerPresence) -> None:
     """Say that this worker is gone. A database that fails is only logged."""
     with _best_effort(presence):
         _rows(presence).delete()
+
+
+@writing.in_transaction
+def _release(presence: WorkerPresence, *, using: str) -> None:
+    _one_at_a_time(using)
+    _rows(presence).update(state=WorkerPresence.State.FINISHING)
+
+
+def _one_at_a_time(using: str) -> None:
+    """Let those wait who would change who works, by a lock on a row that is always there."""
+    no_key = connections[using].features.has_select_for_no_key_update
+    Application.objects.using(using).order_by("pk").select_for_update(no_key=no_key).first()
 
 
 @contextmanager

@@ -114,6 +114,39 @@ class TestAsk:
         assert presence.is_asked_for(waiting, using=USING)
 
 
+class TestGiveUp:
+    def test_while_all_places_are_taken(self):
+        enter(1)
+        token = presence.ask("django_q", now=timezone.now(), using=USING)
+        assert presence.give_up(token, at_most=1, now=timezone.now(), using=USING)
+        assert not presence.is_asked_for(token, using=USING)
+
+    def test_not_once_a_place_is_free(self):
+        row = enter(1)
+        token = presence.ask("django_q", now=timezone.now(), using=USING)
+        presence.release(row)
+        assert not presence.give_up(token, at_most=1, now=timezone.now(), using=USING)
+        assert presence.admit(token, at_most=1, now=timezone.now(), using=USING) is not None
+
+    @pytest.mark.django_db(transaction=True)
+    def test_one_that_ends_and_one_that_gives_up_never_miss_each_other(self):
+        """Either the place goes to who waits, or who ends sees that nobody waits and asks for another."""
+        for _ in range(20):
+            row, token = enter(1), presence.ask("django_q", now=timezone.now(), using=USING)
+
+            def end(row=row, token=token):
+                presence.release(row)
+                return presence.is_asked_for(token, using=USING)
+
+            def give_up(token=token):
+                return presence.give_up(token, at_most=1, now=timezone.now(), using=USING)
+
+            is_counted_on, gave_up = together(lambda number, steps=(end, give_up): steps[number](), 2)
+            assert {type(is_counted_on), type(gave_up)} == {bool}
+            assert not (is_counted_on and gave_up)
+            WorkerPresence.objects.all().delete()
+
+
 class TestBeat:
     def test_keeps_it_alive(self):
         now = timezone.now()
