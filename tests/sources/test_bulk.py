@@ -9,12 +9,19 @@ from django.db.migrations.state import ModelState
 from django.db.models import F
 from django.test.utils import CaptureQueriesContext
 
-from django_relay.sources import unwatched
+from django_relay.sources import declarations, unwatched
 from django_relay.testing import capture_events
 from tests.sources.market.models import Customer, Invoice, Line, Parcel, Tag, Taxi, Vehicle
 from tests.sources.test_model_signals import data, told
 
 pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def _watched():
+    # Tests that change the registry of apps make Django forget the managers that see bulk writes.
+    for declaration in declarations.everything():
+        unwatched.watch(declaration.model)
 
 
 @pytest.fixture
