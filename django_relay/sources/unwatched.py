@@ -11,6 +11,8 @@ from types import FrameType  # noqa: TC003 - it is two lines
 from typing import Any
 
 from django.db import models
+from django.db.models.options import Options
+from django.utils.functional import cached_property
 
 from django_relay import context
 from django_relay.sources import bulk, declarations, differences
@@ -27,12 +29,33 @@ def watch(model: type[models.Model]) -> None:
     What Django does by the base manager is then told as well: relations of other rows that are set
     (``customer.invoices.add(…)``), and what ``on_delete=SET_NULL`` does.
     """
-    tells = issubclass(_queryset_of(model._default_manager), bulk.RelayQuerySet)
-    for manager in {id(each): each for each in (*model._meta.managers, model._base_manager)}.values():
+    model._meta.__class__ = _Options
+    _watch(model._meta)
+
+
+class _Options(Options):  # type: ignore[type-arg]
+    """Options of a declared model. Django makes its managers anew whenever the registry of apps changes."""
+
+    @cached_property
+    def managers(self) -> Any:
+        managers = super().managers  # this model's own copies of those that its classes name
+        _watch(self)
+        return managers
+
+    @cached_property
+    def base_manager(self) -> Any:
+        manager = super().base_manager
+        _watch(self)
+        return manager
+
+
+def _watch(options: Any) -> None:
+    tells = issubclass(_queryset_of(options.default_manager), bulk.RelayQuerySet)
+    for manager in {id(each): each for each in (*options.managers, options.base_manager)}.values():
         queryset = _queryset_of(manager)
         if issubclass(queryset, bulk.RelayQuerySet | _Unwatched):
             continue
-        mixin: type[Any] = bulk.RelayQuerySet if tells and manager is model._base_manager else _Unwatched
+        mixin: type[Any] = bulk.RelayQuerySet if tells and manager is options.base_manager else _Unwatched
         made = type(queryset.__name__, (mixin, queryset), {"_plain_class": queryset, "__module__": queryset.__module__})
         manager.__class__ = _seeing(type(manager), made)
 

@@ -3,25 +3,19 @@
 from decimal import Decimal
 
 import pytest
+from django.apps import apps
 from django.contrib.auth.models import User
 from django.db import connection, transaction
 from django.db.migrations.state import ModelState
 from django.db.models import F
 from django.test.utils import CaptureQueriesContext
 
-from django_relay.sources import declarations, unwatched
+from django_relay.sources import unwatched
 from django_relay.testing import capture_events
-from tests.sources.market.models import Customer, Invoice, Line, Parcel, Tag, Taxi, Vehicle
+from tests.sources.market.models import Contract, Customer, Invoice, Letter, Line, Parcel, Tag, Taxi, Vehicle
 from tests.sources.test_model_signals import data, told
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture(autouse=True)
-def _watched():
-    # Tests that change the registry of apps make Django forget the managers that see bulk writes.
-    for declaration in declarations.everything():
-        unwatched.watch(declaration.model)
 
 
 @pytest.fixture
@@ -136,6 +130,10 @@ class TestUpdate:
             other.invoices.add(*invoices)
         assert told(events) == ["bill.updated"] * 3
         assert {str(data(event)["previous"]) for event in events} == {str({"customer_id": customer.pk})}
+        apps.clear_cache()  # Django makes all managers anew
+        with capture_events() as events:
+            customer.invoices.set(invoices)
+        assert told(events) == ["bill.updated"] * 3
         Vehicle.objects.create(plate="a")
         with capture_events() as events:
             Taxi.objects.update(plate="b")
@@ -210,10 +208,30 @@ class TestUnwatched:
         customer.parcels.update(weight=3)
         assert len(self.lines(caplog)) == 1
 
+    @pytest.mark.parametrize(
+        "managed",
+        [
+            pytest.param(lambda: Parcel.objects, id="default"),
+            pytest.param(lambda: Parcel.stored, id="second"),
+            pytest.param(lambda: Parcel._default_manager, id="_default_manager"),
+            pytest.param(lambda: Parcel._base_manager, id="_base_manager"),
+            pytest.param(lambda: Letter.objects, id="of a proxy"),
+            pytest.param(lambda: Letter._base_manager, id="_base_manager of a proxy"),
+            pytest.param(lambda: Contract.objects, id="of an abstract model"),
+            pytest.param(lambda: Customer(pk=1).parcels, id="of a relation"),
+        ],
+    )
+    def test_managers_that_django_makes_anew_see_too(self, caplog, managed):
+        apps.clear_cache()
+        vars(Customer.parcels).pop("related_manager_cls", None)
+        rows = managed()
+        rows.update(**{"title": "x"} if rows.model is Contract else {"weight": 3})
+        assert len(self.lines(caplog)) == 1
+
     def test_managers_that_stand_in_migrations_are_no_change_of_the_model(self, monkeypatch):
         before = ModelState.from_model(User).managers
-        for manager in (User.objects, User._base_manager):
-            monkeypatch.setattr(manager, "__class__", type(manager))  # put back afterwards
+        for one in (User._meta, User.objects, User._base_manager):
+            monkeypatch.setattr(one, "__class__", type(one))  # put back afterwards
         unwatched.watch(User)
         after = ModelState.from_model(User).managers
         assert type(after[0][1]) is not type(before[0][1])

@@ -69,6 +69,14 @@ class Parcel(models.Model):
     label = models.CharField(max_length=40, default="")
     customer = models.ForeignKey(Customer, models.SET_NULL, null=True, related_name="parcels")
 
+    objects = models.Manager()
+    stored = models.Manager()
+
+
+class Letter(Parcel):
+    class Meta:
+        proxy = True
+
 
 @emits("vehicle", tenant="", created=True, updated=True, deleted=True)
 class Vehicle(models.Model):
@@ -94,6 +102,8 @@ class Van(Vehicle):
 @emits(tenant="", created=True, updated=True, deleted=True)
 class Document(models.Model):
     title = models.CharField(max_length=40)
+
+    objects = models.Manager()
 
     class Meta:
         abstract = True
