@@ -88,8 +88,5 @@ class JobRun(models.Model):
 
     def is_lost(self, now: datetime) -> bool:
         """Return whether its process is gone from this machine, or its time is over, wherever it ran."""
-        if self.lost_at is not None and self.lost_at < now:
-            return True
-        if self.pid is None or self.hostname != machine.name():
-            return False
-        return not machine.is_running(self.pid)
+        is_over = self.lost_at is not None and self.lost_at < now
+        return is_over or machine.is_gone(self.hostname, self.pid)

@@ -1,6 +1,5 @@
 """Worker presences: who works now, so that ``emit`` need not ask a broker and passes do not multiply."""
 
-import platform
 from datetime import datetime, timedelta
 from typing import Self
 
@@ -21,7 +20,7 @@ class WorkerPresenceQuerySet(models.QuerySet["WorkerPresence"]):
     def alive(self, now: datetime) -> list["WorkerPresence"]:
         """Return the workers that claim work now, not counting processes of this machine that are gone."""
         fresh = self.working().filter(seen_at__gt=now - timedelta(seconds=ALIVE_SECONDS))
-        return [presence for presence in fresh if presence.process_exists()]
+        return [presence for presence in fresh if not machine.is_gone(presence.hostname, presence.pid)]
 
     def working(self) -> Self:
         """Presences of workers that said they claim work."""
@@ -63,9 +62,3 @@ class WorkerPresence(models.Model):
 
     def __str__(self) -> str:
         return f"{self.runner} {self.hostname}:{self.pid}"
-
-    def process_exists(self) -> bool:
-        """Return whether the process may live: always true of another machine's."""
-        if self.pid is None or self.hostname != platform.node():
-            return True
-        return machine.is_running(self.pid)

@@ -2,14 +2,13 @@
 
 import logging
 import os
-import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 
 from django.db import DatabaseError, connections, models
 
-from django_relay.models import Application, WorkerPresence, writing
+from django_relay.models import Application, WorkerPresence, machine, writing
 
 logger = logging.getLogger(__name__)
 
@@ -21,7 +20,7 @@ def enter(runner: str, *, now: datetime, using: str) -> WorkerPresence:
     return WorkerPresence.objects.using(using).create(
         runner=runner,
         state=WorkerPresence.State.WORKING,
-        hostname=platform.node(),
+        hostname=machine.name(),
         pid=os.getpid(),
         started_at=now,
         seen_at=now,
@@ -69,7 +68,7 @@ def admit(token: str, *, at_most: int, now: datetime, using: str) -> WorkerPrese
         return None
     # A queue is first in, first out: what was asked for well before this and has not begun is lost.
     rows.filter(runner=row.runner).queued().filter(seen_at__lt=row.seen_at - _SAME_TIME).delete()
-    row.state, row.hostname, row.pid = WorkerPresence.State.WORKING, platform.node(), os.getpid()
+    row.state, row.hostname, row.pid = WorkerPresence.State.WORKING, machine.name(), os.getpid()
     row.started_at = row.seen_at = now
     row.save()
     return row

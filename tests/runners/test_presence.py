@@ -1,5 +1,4 @@
 import os
-import platform
 import subprocess
 import sys
 from datetime import timedelta
@@ -7,7 +6,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from django_relay.models import WorkerPresence
+from django_relay.models import WorkerPresence, machine
 from django_relay.runners import presence
 from tests.factories import USING
 from tests.threads import together
@@ -36,7 +35,7 @@ class TestEnter:
         row = enter(now=now)
         stored = WorkerPresence.objects.get()
         assert stored == row
-        assert (stored.runner, stored.hostname, stored.pid) == ("django_q", platform.node(), os.getpid())
+        assert (stored.runner, stored.hostname, stored.pid) == ("django_q", machine.name(), os.getpid())
         assert (stored.seen_at, stored.state, stored.in_flight) == (now, "working", 0)
 
     def test_no_more_than_allowed(self):
