@@ -16,7 +16,6 @@ from typing import Any
 
 from django.db import InterfaceError, OperationalError, connections, models, router, transaction
 
-from django_relay import exceptions
 from django_relay.models import (
     ApiKey,
     Application,
@@ -115,10 +114,7 @@ def advance(*, now: datetime, using: str) -> int:
 def _application(tenant_id: str, slug: str, using: str) -> Application:
     """Return the application, once both names are checked."""
     texts.validate_text(tenant_id, code="bad_tenant_id")
-    found = Application.objects.using(using).filter(slug=slug).first()
-    if found is None:
-        raise exceptions.UnknownApplication(f"There is no application {slug!r}.")
-    return found
+    return Application.objects.using(using).named(slug)
 
 
 @writing.in_transaction

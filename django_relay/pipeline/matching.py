@@ -90,9 +90,7 @@ def asked(
     """Return the replay that is asked for, checked and not stored; raises what ``replays.start`` says."""
     if kind not in _BULK:
         raise exceptions.InvalidReplay(f"kind must be one of {', '.join(_BULK)}.", code="bad_kind")
-    owner = Application.objects.using(using).filter(slug=application).first()
-    if owner is None:
-        raise exceptions.UnknownApplication(f"There is no application {application!r}.")
+    owner = Application.objects.using(using).named(application)
     texts.validate_text(tenant_id, code="bad_tenant_id")
     wanted: dict[str, Any] = _asked_window(kind, since, until, now)
     if event_types is not None:
