@@ -242,6 +242,7 @@ _VERSION = """
 """Names the row versions themselves (PostgreSQL manual, 5.6): it changes with a row, whoever changes that."""
 _WAITS = "coalesce({0} > %(now)s AND {0} < %(now)s + interval '10 seconds', false)"
 """What ``pacing.is_free`` denies."""
+_FREE_AT = "CASE WHEN e.rate_limit > 0 THEN p.next_free_at END"
 _OLDEST = f"""
     WITH oldest AS MATERIALIZED (
         SELECT d.endpoint_id, d.next_attempt_at FROM django_relay_delivery d
@@ -250,13 +251,13 @@ _OLDEST = f"""
         SELECT endpoint_id, count(*) AS count, min(next_attempt_at) AS at FROM oldest GROUP BY endpoint_id
     )
     SELECT CASE WHEN e.enabled AND e.id <> ALL(%(full)s::uuid[]) THEN e.id END, due.count, e.rate_limit, {_VERSION},
-        CASE WHEN e.rate_limit > 0 THEN p.next_free_at END
+        {_FREE_AT}
     FROM due
     LEFT JOIN django_relay_endpoint e ON e.id = due.endpoint_id
     LEFT JOIN django_relay_application a ON a.id = e.application_id
     LEFT JOIN django_relay_endpointpace p ON p.endpoint_id = e.id
-    ORDER BY row_number() OVER (
-        PARTITION BY e.tenant_id, e.enabled AND e.id <> ALL(%(full)s::uuid[]) ORDER BY due.at
+    ORDER BY {_WAITS.format(_FREE_AT)}, row_number() OVER (
+        PARTITION BY e.tenant_id, e.enabled AND e.id <> ALL(%(full)s::uuid[]), {_WAITS.format(_FREE_AT)} ORDER BY due.at
     ), due.at
 """
 """The oldest that are due, by endpoint: id, count, rate limit, version, free from."""
@@ -273,7 +274,7 @@ _EACH = f"""
         ) d WHERE pending.number < %(scanned)s
     ), due AS (
         SELECT e.id, e.tenant_id, e.rate_limit, {_VERSION} AS version, first.at,
-            CASE WHEN e.rate_limit > 0 THEN p.next_free_at END AS next_free_at
+            {_FREE_AT} AS next_free_at
         FROM pending
         JOIN django_relay_endpoint e ON e.id = pending.endpoint_id AND e.enabled AND e.id <> ALL(%(full)s::uuid[])
         JOIN django_relay_application a ON a.id = e.application_id

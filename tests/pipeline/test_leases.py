@@ -337,6 +337,7 @@ class TestForms:
             free = [item for item in seen if item.next_free_at is None or item.next_free_at <= now]
             assert [item.endpoint_id for item in free][:limit] == expected[:limit]
             assert [item.count for item in free] == [len(found[item.endpoint_id]) if fits else limit for item in free]
+            assert seen[: len(free)] == free
             assert len(seen) > len(free) or limit < 100
             assert after is None
 
