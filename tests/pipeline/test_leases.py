@@ -297,7 +297,7 @@ class TestForms:
         now = timezone.now()
         people = [ALICE, BOB, CHARLIE]
         for number in range(12):
-            endpoint = make_endpoint(people[number % 3], rate_limit=number % 4)
+            endpoint = make_endpoint(people[number // 4], rate_limit=number % 4)
             for more in range(number):
                 at = now + timedelta(seconds=(more - 8) * 10 + number)
                 leased = {"lease_token": uuid.uuid4(), "leased_at": now, "leased_until": now + (more - 3) * SECOND}
@@ -305,7 +305,7 @@ class TestForms:
             if number % 5 == 4:
                 endpoint.disable()
             if number % 4 == 3:
-                EndpointPace.objects.create(endpoint=endpoint, next_free_at=now + (number - 5) * SECOND)
+                EndpointPace.objects.create(endpoint=endpoint, next_free_at=now + (9 - number) * SECOND)
         return now
 
     @staticmethod
