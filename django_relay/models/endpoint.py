@@ -233,7 +233,11 @@ class Endpoint(models.Model):
         Raises:
             ValidationError: a field is wrong; by field, with a stable code. Nothing is changed.
             WrongState: ``endpoint_deleted``: it was deleted meanwhile.
+            TypeError: there is no such choice; whose it is and its state are none.
         """
+        if unknown := sorted(choices.keys() - endpoint_choices.CHANGEABLE):
+            known = ", ".join(sorted(endpoint_choices.CHANGEABLE))
+            raise TypeError(f"change() takes {known}; got {', '.join(unknown)}.")
         for name, value in choices.items():
             setattr(self, name, value)
         unchecked = {field.name for field in self._meta.concrete_fields if field.name not in choices}

@@ -365,6 +365,17 @@ class TestSave:
             make_endpoint(enabled=False)
 
 
+class TestChange:
+    @pytest.mark.parametrize("name", ["tenant_id", "application", "enabled", "deleted_at", "id", "colour"])
+    def test_whose_it_is_and_its_state_are_no_choices(self, name):
+        endpoint = make_endpoint()
+        with pytest.raises(TypeError, match=f"change\\(\\) takes description.*; got {name}"):
+            endpoint.change(description="new", **{name: "globex"})
+        stored = Endpoint.objects.get()
+        assert (stored.tenant_id, stored.enabled, stored.description) == ("acme", True, "")
+        assert (endpoint.tenant_id, endpoint.description) == ("acme", "")
+
+
 @pytest.mark.django_db
 class TestOnRecord:
     def test_who_made_and_changed_it_and_what_differs_from_what_was_stored(self):
