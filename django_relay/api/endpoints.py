@@ -191,8 +191,8 @@ class Endpoints(EndpointResource):
         """Send it nothing more, and destroy its secrets; what it received stays listed."""
         with self.changing():
             row = self.endpoint(endpoint_id)
-            self.record("endpoint.deleted", row, before={"url": row.url})
-            row.delete()
+            if row.delete()[0]:
+                self.record("endpoint.deleted", row, before={"url": row.url})
         return Response(status=204)
 
     @operation("write", "Enable an endpoint", answers={200: EndpointShown}, may=(404, 409))

@@ -66,7 +66,7 @@ def rotate(request: HttpRequest, visit: Visit, endpoint_id: str) -> HttpResponse
     if form.is_valid():
         overlap = form.cleaned_data["overlap_seconds"]
         try:
-            with transaction.atomic(visit.using):
+            with endpoints.still_there(), transaction.atomic(visit.using):
                 endpoint.rotate_secret(
                     timedelta(seconds=overlap),
                     secret=form.cleaned_data["secret"],
