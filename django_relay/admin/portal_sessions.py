@@ -7,7 +7,6 @@ from django.contrib import admin
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
-from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -54,11 +53,9 @@ class SessionForm(forms.Form):
 
 def why_closed() -> str:
     """Say why no portal can be opened; ``""`` if one can."""
-    try:
-        reverse("relay_portal:enter")
-    except NoReverseMatch:
-        return gettext("The portal is not mounted: put include('django_relay.portal.urls') into the URLconf.")
-    return ""
+    if links.is_mounted():
+        return ""
+    return gettext("The portal is not mounted: put include('django_relay.portal.urls') into the URLconf.")
 
 
 def _revoke(caller: Caller, session: PortalSession, chosen: dict[str, Any]) -> Done:
