@@ -17,7 +17,8 @@ from django_relay.admin import cells, operations, staff
 from django_relay.admin.api_keys import add_errors
 from django_relay.admin.lists import KeysetAdmin, ReadOnly, TimeFilter
 from django_relay.admin.operations import Done, Operated, Operation, Shown
-from django_relay.models import Application, PortalSession
+from django_relay.admin.owner_form import OwnerForm
+from django_relay.models import PortalSession
 from django_relay.portal import links
 from django_relay.rules import access
 from django_relay.rules.access import Caller
@@ -30,15 +31,9 @@ _WHAT = {
 }
 
 
-class SessionForm(forms.Form):
+class SessionForm(OwnerForm):
     """Whose portal, and what can be done there besides looking; no more than the person itself may."""
 
-    application = forms.ModelChoiceField(
-        label=_("Application"), queryset=Application.objects.order_by("slug"), to_field_name="slug"
-    )
-    tenant_id = forms.CharField(
-        label=_("Tenant"), max_length=255, required=False, help_text=_("Empty is the global tenant.")
-    )
     capabilities = forms.MultipleChoiceField(
         label=_("Besides looking, allow to"), required=False, widget=forms.CheckboxSelectMultiple
     )
