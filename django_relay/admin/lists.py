@@ -177,6 +177,9 @@ class KeysetChangeList(PlainChangeList):
 class PlainAdmin(_ModelAdmin):
     """A model of ours in any admin site."""
 
+    class Media:
+        css = {"all": ["django_relay/admin.css"]}
+
     @property
     def urls(self) -> list[URLPattern]:
         """The addresses of its pages, each of which bears with a database that is busy."""
@@ -199,9 +202,6 @@ class KeysetAdmin(PlainAdmin):
     show_facets = admin.ShowFacets.NEVER  # each would be a count
     sortable_by = ()
     list_select_related: ClassVar[bool | tuple[str, ...]] = False
-
-    class Media:
-        css = {"all": ["django_relay/admin.css"]}
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[KeysetChangeList]:
         """Return the list that never counts."""
