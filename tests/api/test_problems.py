@@ -4,7 +4,7 @@ import pytest
 from django.db import connection
 
 from django_relay.models import AuditEntry, Endpoint, writing
-from tests.api.callers import code_of, tenant
+from tests.api.callers import Api, code_of, tenant
 from tests.factories import make_endpoint
 from tests.people import ALICE
 from tests.unavailable import held_by_another, lose
@@ -43,6 +43,17 @@ class TestADatabase:
             assert (answer.status_code, code_of(answer)) == (503, "database_busy")
         connection.close()
         assert alice.get("endpoints").status_code == 200
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("path", ["", "nothing", "endpoints/", "endpoints/ep_1/nothing", "v2/endpoints", "../v1/x"])
+def test_a_path_that_there_is_not_is_a_problem_whoever_asks(path):
+    for caller in (Api(), Api("rlk_wrong"), tenant()):
+        for method in ("GET", "POST", "DELETE", "OPTIONS"):
+            answer = caller.call(method, path)
+            assert (answer.status_code, code_of(answer)) == (404, "not_found"), method
+            assert "Its lists are endpoints" in answer.data["detail"]
+            assert answer.headers["Cache-Control"] == "no-store"
 
 
 @pytest.mark.django_db
