@@ -3,6 +3,7 @@
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from django.http import Http404
 from django.utils import timezone
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -265,6 +266,8 @@ class Secrets(EndpointResource):
             for row in rows
             if row.is_live(now)
         ]
+        if not secrets:  # deleted meanwhile, with the endpoint
+            raise Http404
         return Response(SecretsShown({"secret": secrets[0]["secret"], "secrets": secrets}).data)
 
 
