@@ -4,7 +4,7 @@
 ``lists``        what every long list goes through: keyset pages, no counts
 ``operations``   what is done to rows: asked about first, by permission, on record
 ``endpoints`` …  one file a concept; ``tenants`` is a page, for no table has them
-``cells``        how things are drawn; ``staff`` who asks
+``cells``        how things are drawn; ``staff`` who asks; ``busy`` what is said while the database takes nothing
 
 Django's autodiscovery imports this; a project without ``django.contrib.admin`` never does.
 """

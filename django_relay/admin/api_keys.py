@@ -1,5 +1,6 @@
 """API keys: made, shown once, and revoked."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from django import forms
@@ -16,6 +17,7 @@ from django_relay import exceptions
 from django_relay.admin import cells, operations, staff
 from django_relay.admin.lists import KeysetAdmin, ReadOnly
 from django_relay.admin.operations import Done, Operated, Operation, Shown
+from django_relay.admin.owner_form import OwnerForm
 from django_relay.models import ApiKey, Application
 from django_relay.rules.access import Caller
 
@@ -29,17 +31,13 @@ _WHAT = {
 }
 
 
-class KeyForm(forms.Form):
+class KeyForm(OwnerForm):
     """What a key is for. The rules are the model's."""
 
     name = forms.CharField(label=_("Name"), max_length=200, required=False, help_text=_("What it is used for."))
     operator = forms.BooleanField(
         label=_("An operator's key"), required=False, help_text=_("It acts for the host, in all applications.")
     )
-    application = forms.ModelChoiceField(
-        label=_("Application"), queryset=Application.objects.order_by("slug"), to_field_name="slug", required=False
-    )
-    tenant_id = forms.CharField(label=_("Tenant"), max_length=255, required=False)
     scopes = forms.MultipleChoiceField(
         label=_("What it lets do"), choices=list(_WHAT.items()), initial=["read"], widget=forms.CheckboxSelectMultiple
     )
@@ -49,6 +47,12 @@ class KeyForm(forms.Form):
         widget=forms.DateTimeInput(attrs={"type": "datetime-local"}),
         help_text=_("Empty is never."),
     )
+    field_order: Sequence[str] = ("name", "operator", "application", "tenant_id")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["application"].required = False  # an operator's key is for all of them
+        self.fields["tenant_id"].help_text = ""  # empty is an operator's
 
     def clean(self) -> dict[str, Any]:
         """Ask whose it is: a tenant left out by mistake must not make a key of the global one."""

@@ -10,6 +10,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_variables
 
+from django_relay import exceptions
 from django_relay.admin import cells
 from django_relay.admin.operations import Done, Operation, Shown
 from django_relay.models import Endpoint, Event, EventType, Replay, audit
@@ -48,19 +49,27 @@ def _test_form(request: HttpRequest, rows: Sequence[Endpoint]) -> type[forms.For
 def _enable(caller: Caller, endpoint: Endpoint, chosen: dict[str, Any]) -> Done:
     if endpoint.enable():
         audit.record("endpoint.enabled", endpoint, caller=caller)
+    _make_sure_it_is_there(endpoint)
     return Done(_("The endpoint is enabled; what was held for it is due."))
 
 
 def _disable(caller: Caller, endpoint: Endpoint, chosen: dict[str, Any]) -> Done:
     if endpoint.disable(Endpoint.Reason.STAFF):
         audit.record("endpoint.disabled", endpoint, caller=caller, after={"why": chosen["why"]})
+    _make_sure_it_is_there(endpoint)
     return Done(_("The endpoint is disabled; what comes for it is held."))
 
 
 def _delete(caller: Caller, endpoint: Endpoint, chosen: dict[str, Any]) -> Done:
-    audit.record("endpoint.deleted", endpoint, caller=caller)
-    endpoint.delete()
+    if endpoint.delete()[0]:
+        audit.record("endpoint.deleted", endpoint, caller=caller)
     return Done(_("The endpoint is deleted, its secrets are destroyed."))
+
+
+def _make_sure_it_is_there(endpoint: Endpoint) -> None:
+    """Refuse what a transition did not do because others deleted the endpoint meanwhile."""
+    if endpoint.deleted_at is not None:
+        raise exceptions.WrongState("The endpoint was deleted.", code="endpoint_deleted")
 
 
 def _test(caller: Caller, endpoint: Endpoint, chosen: dict[str, Any]) -> Done:

@@ -95,12 +95,13 @@ class EndpointAdmin(KeysetAdmin, Operated):
 
     @method_decorator(sensitive_post_parameters("own_headers"))
     def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-        """Say so if the tenant may have no more endpoints."""
+        """Say so if the tenant may have no more endpoints, or if others deleted the one that is edited."""
         try:
             return super().changeform_view(request, *args, **kwargs)
-        except exceptions.LimitReached as error:
+        except (exceptions.LimitReached, exceptions.WrongState) as error:
             self.message_user(request, str(error), messages.ERROR)
-            return HttpResponseRedirect(request.get_full_path(), status=303)
+            is_gone = isinstance(error, exceptions.WrongState)
+            return HttpResponseRedirect(cells.url_of(Endpoint) if is_gone else request.get_full_path(), status=303)
 
     def save_form(self, request: HttpRequest, form: Any, change: bool) -> Any:
         """Register a new endpoint as every surface does, with its first secret."""

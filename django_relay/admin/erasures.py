@@ -14,7 +14,8 @@ from django.utils.translation import gettext_lazy as _
 from django_relay import exceptions
 from django_relay.admin import cells, staff
 from django_relay.admin.lists import KeysetAdmin, ReadOnly, TimeFilter
-from django_relay.models import Application, Erasure, audit
+from django_relay.admin.owner_form import OwnerForm
+from django_relay.models import Erasure, audit
 from django_relay.pipeline import erasures as pipeline
 
 _KINDS = {
@@ -42,15 +43,9 @@ _STAGES = {
 }
 
 
-class ErasureForm(forms.Form):
+class ErasureForm(OwnerForm):
     """Whose data is to go; its name a second time, so that no slip of the finger erases anybody."""
 
-    application = forms.ModelChoiceField(
-        label=_("Application"), queryset=Application.objects.order_by("slug"), to_field_name="slug"
-    )
-    tenant_id = forms.CharField(
-        label=_("Tenant"), max_length=255, required=False, help_text=_("Empty is the global tenant.")
-    )
     confirmation = forms.CharField(
         label=_("Type the tenant's id again"),
         max_length=255,

@@ -127,9 +127,6 @@ class EventTypeAdmin(Operated, PlainAdmin):
         ),
     )
 
-    class Media:
-        css = {"all": ["django_relay/admin.css"]}
-
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Refuse: a type that is no longer wanted is deprecated."""
         return False

@@ -15,6 +15,7 @@ from django_relay import exceptions
 from django_relay.admin import cells, staff
 from django_relay.admin.lists import Found, KeysetAdmin, ReadOnly, TimeFilter, choice_filter
 from django_relay.admin.operations import Done, Operated, Operation
+from django_relay.admin.owner_form import TenantForm
 from django_relay.models import (
     Endpoint,
     Event,
@@ -48,15 +49,12 @@ class DataField(forms.JSONField):
     empty_values = [None, ""]
 
 
-class SendForm(forms.Form):
+class SendForm(TenantForm):
     """An event to be sent by hand."""
 
     event_type = forms.ModelChoiceField(
         label=_("Event type"),
         queryset=EventType.objects.filter(deprecated=False).select_related("application").order_by("name"),
-    )
-    tenant_id = forms.CharField(
-        label=_("Tenant"), max_length=255, required=False, help_text=_("Empty is the global tenant.")
     )
     data: Any = DataField(
         label=_("Data"),
@@ -70,6 +68,7 @@ class SendForm(forms.Form):
         widget=forms.Textarea(attrs={"rows": 3, "class": "vLargeTextField relay-code", "spellcheck": "false"}),
     )
     idempotency_key = forms.CharField(label=_("Idempotency key"), max_length=255, required=False)
+    field_order = ("event_type", "tenant_id")
 
 
 def _again(caller: Caller, event: Event, chosen: dict[str, Any]) -> Done:

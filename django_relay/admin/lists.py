@@ -15,20 +15,21 @@ from django.contrib.admin.views.main import ChangeList
 from django.core.paginator import Paginator
 from django.db import models, router
 from django.http import HttpRequest
+from django.urls import URLPattern
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from django_relay import exceptions, ids
-from django_relay.admin import cells
+from django_relay.admin import busy, cells
 from django_relay.fields import PrefixedIdField
 from django_relay.models import paging, searching
 
 if TYPE_CHECKING:
-    PlainAdmin = admin.ModelAdmin[Any]
+    _ModelAdmin = admin.ModelAdmin[Any]
     PlainChangeList = ChangeList
     PlainFilter = admin.SimpleListFilter
 else:
-    PlainAdmin, PlainChangeList, PlainFilter = admin.ModelAdmin, ChangeList, admin.SimpleListFilter
+    _ModelAdmin, PlainChangeList, PlainFilter = admin.ModelAdmin, ChangeList, admin.SimpleListFilter
 
 PER_PAGE = paging.DEFAULT_LIMIT
 AFTER = "after"
@@ -173,6 +174,21 @@ class KeysetChangeList(PlainChangeList):
         return [since] if len(order) > 1 else [ids.earliest(since, prefix=PrefixedIdField.of(self.model).prefix)]
 
 
+class PlainAdmin(_ModelAdmin):
+    """A model of ours in any admin site."""
+
+    class Media:
+        css = {"all": ["django_relay/admin.css"]}
+
+    @property
+    def urls(self) -> list[URLPattern]:
+        """The addresses of its pages, each of which bears with a database that is busy."""
+        found: list[URLPattern] = super().urls
+        for pattern in found:
+            pattern.callback = busy.calm(pattern.callback)
+        return found
+
+
 class KeysetAdmin(PlainAdmin):
     """A model whose list may be long."""
 
@@ -186,9 +202,6 @@ class KeysetAdmin(PlainAdmin):
     show_facets = admin.ShowFacets.NEVER  # each would be a count
     sortable_by = ()
     list_select_related: ClassVar[bool | tuple[str, ...]] = False
-
-    class Media:
-        css = {"all": ["django_relay/admin.css"]}
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[KeysetChangeList]:
         """Return the list that never counts."""

@@ -7,7 +7,6 @@ from django.contrib import admin
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
-from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -18,7 +17,8 @@ from django_relay.admin import cells, operations, staff
 from django_relay.admin.api_keys import add_errors
 from django_relay.admin.lists import KeysetAdmin, ReadOnly, TimeFilter
 from django_relay.admin.operations import Done, Operated, Operation, Shown
-from django_relay.models import Application, PortalSession
+from django_relay.admin.owner_form import OwnerForm
+from django_relay.models import PortalSession
 from django_relay.portal import links
 from django_relay.rules import access
 from django_relay.rules.access import Caller
@@ -31,15 +31,9 @@ _WHAT = {
 }
 
 
-class SessionForm(forms.Form):
+class SessionForm(OwnerForm):
     """Whose portal, and what can be done there besides looking; no more than the person itself may."""
 
-    application = forms.ModelChoiceField(
-        label=_("Application"), queryset=Application.objects.order_by("slug"), to_field_name="slug"
-    )
-    tenant_id = forms.CharField(
-        label=_("Tenant"), max_length=255, required=False, help_text=_("Empty is the global tenant.")
-    )
     capabilities = forms.MultipleChoiceField(
         label=_("Besides looking, allow to"), required=False, widget=forms.CheckboxSelectMultiple
     )
@@ -54,11 +48,9 @@ class SessionForm(forms.Form):
 
 def why_closed() -> str:
     """Say why no portal can be opened; ``""`` if one can."""
-    try:
-        reverse("relay_portal:enter")
-    except NoReverseMatch:
-        return gettext("The portal is not mounted: put include('django_relay.portal.urls') into the URLconf.")
-    return ""
+    if links.is_mounted():
+        return ""
+    return gettext("The portal is not mounted: put include('django_relay.portal.urls') into the URLconf.")
 
 
 def _revoke(caller: Caller, session: PortalSession, chosen: dict[str, Any]) -> Done:

@@ -3,6 +3,7 @@
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from django.http import Http404
 from django.utils import timezone
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -191,8 +192,8 @@ class Endpoints(EndpointResource):
         """Send it nothing more, and destroy its secrets; what it received stays listed."""
         with self.changing():
             row = self.endpoint(endpoint_id)
-            self.record("endpoint.deleted", row, before={"url": row.url})
-            row.delete()
+            if row.delete()[0]:
+                self.record("endpoint.deleted", row, before={"url": row.url})
         return Response(status=204)
 
     @operation("write", "Enable an endpoint", answers={200: EndpointShown}, may=(404, 409))
@@ -265,6 +266,8 @@ class Secrets(EndpointResource):
             for row in rows
             if row.is_live(now)
         ]
+        if not secrets:  # deleted meanwhile, with the endpoint
+            raise Http404
         return Response(SecretsShown({"secret": secrets[0]["secret"], "secrets": secrets}).data)
 
 

@@ -64,7 +64,7 @@ _CODES = {
     415: "unsupported_media_type",
     429: "throttled",
 }
-_RETRY_AFTER_SECONDS = {"database_busy": 5}
+_RETRY_AFTER_SECONDS = {"database_busy": writing.BUSY_SECONDS}
 """How long to wait after a 503; by default a minute."""
 _NOT_FOUND = "There is nothing of yours here; ids look like ep_01… and belong to one tenant."
 
@@ -135,7 +135,7 @@ def _of_relay(error: exceptions.RelayError, pointers: Mapping[type[Exception], s
 
 def _of_database(error: Exception) -> Response:
     extra = {"event": "api.database_busy"}
-    logger.warning("api.database_busy %s: %s", type(error).__name__, str(error).strip(), extra=extra)
+    logger.warning("api.database_busy %s", writing.reason_of(error), extra=extra)
     return _later(
         "database_busy", "The database is busy or cannot be reached. Try again, after as long as Retry-After says."
     )

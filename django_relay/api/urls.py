@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from django.urls import path
+from django.urls import path, re_path
 from django.urls.resolvers import URLPattern
 
 from django_relay.api.api_keys import ApiKeys
@@ -14,6 +14,7 @@ from django_relay.api.endpoint_tests import EndpointTests
 from django_relay.api.endpoints import Endpoints, Secrets
 from django_relay.api.event_types import EventTypes
 from django_relay.api.events import Events
+from django_relay.api.nowhere import Nowhere
 from django_relay.api.portal_sessions import PortalSessions
 from django_relay.api.replays import EndpointReplays, Replays
 from django_relay.api.resources import Resource
@@ -31,7 +32,7 @@ def _route(place: str, view: type[Resource], **methods: Any) -> URLPattern:
 _SHOW = {"get": "retrieve"}
 _LIST = {"get": "list", "post": "create"}
 
-urlpatterns = [
+ROUTES = [
     _route("applications", Applications, **_LIST),
     _route("applications/<str:slug>", Applications, **_SHOW, patch="partial_update"),
     _route("event-types", EventTypes, **_LIST),
@@ -75,3 +76,6 @@ urlpatterns = [
     _route("stats", Statistics, **_SHOW),
     _route("health", Statistics, get="health"),
 ]
+"""Every route of the API; what is none of them is answered by :class:`~django_relay.api.nowhere.Nowhere`."""
+
+urlpatterns = [*ROUTES, re_path("", Nowhere.as_view(dict.fromkeys(Nowhere.http_method_names, "answer")))]

@@ -95,8 +95,8 @@ class EndpointQuerySet(models.QuerySet["Endpoint"]):
             )
 
     def delete(self) -> tuple[int, dict[str, int]]:
-        """Delete each endpoint as :meth:`Endpoint.delete` does; return how many there were."""
-        count = len([endpoint.delete() for endpoint in self])
+        """Delete each endpoint as :meth:`Endpoint.delete` does; return how many were not deleted before."""
+        count = sum(endpoint.delete()[0] for endpoint in self)
         return count, {self.model._meta.label: count}
 
 
@@ -233,7 +233,11 @@ class Endpoint(models.Model):
         Raises:
             ValidationError: a field is wrong; by field, with a stable code. Nothing is changed.
             WrongState: ``endpoint_deleted``: it was deleted meanwhile.
+            TypeError: there is no such choice; whose it is and its state are none.
         """
+        if unknown := sorted(choices.keys() - endpoint_choices.CHANGEABLE):
+            known = ", ".join(sorted(endpoint_choices.CHANGEABLE))
+            raise TypeError(f"change() takes {known}; got {', '.join(unknown)}.")
         for name, value in choices.items():
             setattr(self, name, value)
         unchecked = {field.name for field in self._meta.concrete_fields if field.name not in choices}
@@ -280,10 +284,11 @@ class Endpoint(models.Model):
     def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
         """Delete the endpoint: no more deliveries, secrets and headers destroyed, the row kept for its history.
 
-        Its pending deliveries are cancelled by upkeep, in batches. Takes and returns what Django's ``delete`` does.
+        Its pending deliveries are cancelled by upkeep, in batches. Takes and returns what Django's ``delete`` does; the
+        count is 0 if it was deleted before.
         """
-        _destroy(self, now=timezone.now(), using=self._using)
-        return 1, {self._meta.label: 1}
+        count = int(_destroy(self, now=timezone.now(), using=self._using))
+        return count, {self._meta.label: count}
 
     def rotate_secret(self, overlap: timedelta | None = None, *, secret: str = "", scheme: str = "v1") -> str:
         """Make a new signing secret current and return it; the old ones sign for ``overlap`` more.
@@ -329,7 +334,7 @@ class Endpoint(models.Model):
         with transaction.atomic(self._using):
             rows = type(self).objects.using(self._using).filter(pk=self.pk, **where)
             changed = bool(rows.update(**values))
-            self.refresh_from_db(fields=list(values))
+            self.refresh_from_db(fields=[*values, "deleted_at"])
             if changed:
                 facts.tell([(fact, self)], now=values["updated_at"], using=self._using)
         return changed
@@ -349,15 +354,16 @@ def _rewrite(endpoint: Endpoint, names: Sequence[str], caller: Caller | None, *,
 
 
 @writing.in_transaction
-def _destroy(endpoint: Endpoint, *, now: datetime, using: str) -> None:
+def _destroy(endpoint: Endpoint, *, now: datetime, using: str) -> bool:
     rows = Endpoint.objects.using(using).filter(pk=endpoint.pk, deleted_at__isnull=True)
     if rows.select_for_update().first() is None:  # a rotation under way ends first
-        return
+        return False
     endpoint.headers, endpoint.enabled, endpoint.deleted_at = {}, False, now
     endpoint.disabled_at = endpoint.disabled_at or now
     endpoint.save(using=using, update_fields=["headers", "enabled", "disabled_at", "deleted_at", "updated_at"])
     SigningSecret.objects.using(using).filter(endpoint=endpoint).delete()
     facts.tell([("endpoint.deleted", endpoint)], now=now, using=using)
+    return True
 
 
 @writing.in_transaction

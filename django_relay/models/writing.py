@@ -26,6 +26,8 @@ _Fields = list["models.Field[Any, Any]"]
 _Rows = Sequence[Mapping[str, Any]]
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=str, check_circular=False)
+BUSY_SECONDS = 5
+"""After how long to ask again what the database did not take (:func:`is_unavailable`): what ``Retry-After`` says."""
 _NOTED_EVERY = timedelta(minutes=1)
 _TRIES = 4
 _RETRIABLE_SQLSTATES = {
@@ -82,6 +84,11 @@ def is_unavailable(error: BaseException) -> bool:
     """
     code = getattr(error.__cause__, "sqlite_errorcode", None)
     return isinstance(error, OperationalError | InterfaceError) and code != sqlite3.SQLITE_ERROR
+
+
+def reason_of(error: BaseException) -> str:
+    """Return what the database said of a statement it failed, for the log: not the lines that quote the statement."""
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
 
 
 def _take_write_lock(using: str) -> None:

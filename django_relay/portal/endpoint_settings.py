@@ -243,11 +243,9 @@ def _register(form: EndpointForm, visit: Visit) -> Endpoint | None:
 def _update(form: EndpointForm, endpoint: Endpoint, visit: Visit) -> bool:
     assert visit.caller is not None  # noqa: S101 - likewise
     try:
-        endpoint.change(caller=visit.caller, **form.values())
+        with endpoints.still_there():
+            endpoint.change(caller=visit.caller, **form.values())
     except ValidationError as error:
         problems.add(form, error, otherwise="url")
-    except exceptions.WrongState as error:
-        form.add_error(None, problems.sentence(error))
-    else:
-        return True
-    return False
+        return False
+    return True

@@ -82,7 +82,7 @@ def _send(form: SendForm, endpoint: Endpoint, visit: Visit) -> Event | None:
     assert visit.caller is not None  # noqa: S101 - frame.page lets nobody else in
     name = form.cleaned_data["event_type"]
     try:
-        with transaction.atomic(visit.using):
+        with endpoints.still_there(), transaction.atomic(visit.using):
             event = endpoint_tests.send(endpoint, name, data=form.cleaned_data["data"], actor=visit.caller.actor)
             audit.record(
                 "endpoint.tested", endpoint, caller=visit.caller, after={"event_type": name}, using=visit.using

@@ -1,7 +1,7 @@
 """Endpoints: the list, and how one of them fares; pausing, enabling and deleting it."""
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from django import forms
@@ -55,6 +55,21 @@ def find(visit: Visit, endpoint_id: str) -> Endpoint:
     if found is None:
         raise Http404
     return found
+
+
+@contextlib.contextmanager
+def still_there() -> Iterator[None]:
+    """Do something to an endpoint that others may delete at this moment.
+
+    Raises:
+        Http404: they did; it is answered as any that is not there.
+    """
+    try:
+        yield
+    except exceptions.RelayError as error:
+        if error.code != "endpoint_deleted":
+            raise
+        raise Http404 from error
 
 
 def back_to(name: str, endpoint: Endpoint) -> HttpResponseRedirect:
@@ -140,8 +155,8 @@ def delete(request: HttpRequest, visit: Visit, endpoint_id: str) -> HttpResponse
             request, visit, "endpoints/delete.html", {**about(visit, endpoint, "edit"), "pending": pending}
         )
     with transaction.atomic(visit.using):
-        record("endpoint.deleted", endpoint, visit)
-        endpoint.delete()
+        if endpoint.delete()[0]:
+            record("endpoint.deleted", endpoint, visit)
     return HttpResponseRedirect(reverse("relay_portal:endpoints"), status=303)
 
 

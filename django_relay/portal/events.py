@@ -18,6 +18,8 @@ from django_relay.portal import endpoints, frame, problems, subscriptions
 from django_relay.portal.attempts import WindowForm
 from django_relay.portal.visits import Visit
 
+MAX_EXPORTED = 100_000
+"""How many events a file of the log holds at most, the newest; its page says so."""
 _ATTEMPTS = 100  # of one event, the newest; the log of an endpoint has all
 
 
@@ -59,6 +61,7 @@ def logs(request: HttpRequest, visit: Visit) -> HttpResponseBase:
         "page": found,
         "missed": missed,
         "types": subscriptions.types(visit),
+        "most": MAX_EXPORTED,
     }
     return frame.show(request, visit, "events/logs.html", context)
 

@@ -7,9 +7,11 @@ refusal is ``Http404``, whosever the row is.
 
 import contextlib
 import functools
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Concatenate, ParamSpec
 
+from django.db import Error
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import render
 from django.templatetags.static import static
@@ -19,9 +21,12 @@ from django.utils.translation import gettext as _
 from django.views.decorators.csrf import csrf_exempt
 
 from django_relay import conf, exceptions
+from django_relay.models import writing
 from django_relay.portal import theme, visits
 from django_relay.portal.visits import Visit
 from django_relay.rules import origins
+
+logger = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 View = Callable[Concatenate[HttpRequest, Visit, P], HttpResponseBase]
@@ -41,14 +46,19 @@ def page(
     def decorate(function: View[P]) -> Callable[..., HttpResponseBase]:
         @functools.wraps(function)
         def view(request: HttpRequest, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
-            visit = visits.of(request)
+            visit = visits.unread(request)
             with _language(request):
-                response: HttpResponseBase | None = _refusal(request, visit, scope, methods)
-                if response is None:
-                    try:
+                try:
+                    visit = visits.of(request)
+                    response: HttpResponseBase | None = _refusal(request, visit, scope, methods)
+                    if response is None:
                         response = function(request, visit, *args, **kwargs)
-                    except (Http404, exceptions.InvalidCursor):
-                        response = show(request, visit, "not_found.html", status=404)
+                except (Http404, exceptions.InvalidCursor):
+                    response = show(request, visit, "not_found.html", status=404)
+                except Error as error:
+                    if not writing.is_unavailable(error):
+                        raise
+                    response = _busy(request, visit, error)
             return secure(response, visit)
 
         return csrf_exempt(view)
@@ -109,6 +119,16 @@ def ended(request: HttpRequest, visit: Visit) -> HttpResponse:
         response.headers["HX-Refresh"] = "true"  # the whole page, not a part of it, is what has ended
     elif session is not None:
         visits.forget(response)
+    return response
+
+
+def _busy(request: HttpRequest, visit: Visit, error: Error) -> HttpResponse:
+    """Say that the database takes nothing now, on a page that asks nothing of it."""
+    extra = {"event": "portal.database_busy"}
+    logger.warning("portal.database_busy %s", writing.reason_of(error), extra=extra)
+    response = show(request, visit, "busy.html", status=503)
+    response.headers["Retry-After"] = str(writing.BUSY_SECONDS)
+    response.headers["HX-Reswap"] = "none"  # a part of a page stays as it is, and asks again
     return response
 
 

@@ -42,7 +42,7 @@ def create_session(
         ValidationError, UnknownApplication, NotAllowed: as ``invite`` does.
         WrongState: ``portal_not_mounted``; nothing is stored.
     """
-    _path()
+    path()
     session, token = PortalSession.objects.invite(
         tenant_id=tenant_id,
         application=application,
@@ -65,16 +65,30 @@ def url_of(token: str, *, request: HttpRequest | None = None) -> str:
     Raises:
         WrongState: ``portal_not_mounted``.
     """
-    path = _path()
+    entrance = path()
     origin: str = conf.settings.PORTAL["ORIGIN"]
     if origin:
-        path = origin.rstrip("/") + path
+        entrance = origin.rstrip("/") + entrance
     elif request is not None:
-        path = request.build_absolute_uri(path)
-    return f"{path}#{token}"
+        entrance = request.build_absolute_uri(entrance)
+    return f"{entrance}#{token}"
 
 
-def _path() -> str:
+def is_mounted() -> bool:
+    """Return whether there is a page that takes links."""
+    try:
+        path()
+    except exceptions.WrongState:
+        return False
+    return True
+
+
+def path() -> str:
+    """Return the path of the page that takes links.
+
+    Raises:
+        WrongState: ``portal_not_mounted``.
+    """
     try:
         return reverse("relay_portal:enter")
     except NoReverseMatch as error:

@@ -6,7 +6,7 @@ from typing import Any
 
 from django import forms
 from django.db import transaction
-from django.http import HttpRequest, HttpResponseBase
+from django.http import Http404, HttpRequest, HttpResponseBase
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
@@ -53,6 +53,8 @@ def reveal(request: HttpRequest, visit: Visit, endpoint_id: str) -> HttpResponse
     with transaction.atomic(visit.using):
         _record("endpoint.secret_revealed", endpoint, visit)
     shown = [{"row": row, "key": row.key} for row in _live(endpoint, visit)]
+    if not shown:  # deleted meanwhile, with the endpoint
+        raise Http404
     return frame.show(request, visit, "endpoints/secret.html", {**_about(visit, endpoint), "shown": shown})
 
 
@@ -66,7 +68,7 @@ def rotate(request: HttpRequest, visit: Visit, endpoint_id: str) -> HttpResponse
     if form.is_valid():
         overlap = form.cleaned_data["overlap_seconds"]
         try:
-            with transaction.atomic(visit.using):
+            with endpoints.still_there(), transaction.atomic(visit.using):
                 endpoint.rotate_secret(
                     timedelta(seconds=overlap),
                     secret=form.cleaned_data["secret"],
@@ -76,8 +78,7 @@ def rotate(request: HttpRequest, visit: Visit, endpoint_id: str) -> HttpResponse
         except exceptions.InvalidInput as error:
             form.add_error("secret", problems.sentence(error))
         else:
-            newest = _live(endpoint, visit)[0]
-            shown = [{"row": newest, "key": newest.key}]
+            shown = [{"row": row, "key": row.key} for row in _live(endpoint, visit)[:1]]
             context = {**_about(visit, endpoint), "shown": shown, "rotated": True}
             return frame.show(request, visit, "endpoints/secret.html", context)
     return frame.show(request, visit, "endpoints/secret.html", {**_about(visit, endpoint), "form": form}, status=422)

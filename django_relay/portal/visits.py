@@ -103,6 +103,11 @@ def of(request: HttpRequest) -> Visit:
     return visit
 
 
+def unread(request: HttpRequest) -> Visit:
+    """Return nobody, who keeps the cookie that the browser has: the visit while the database cannot be asked."""
+    return Visit(request.COOKIES.get(tokens.PORTAL_COOKIE) or _newcomer())
+
+
 def remember(response: HttpResponse, visit: Visit, request: HttpRequest) -> None:
     """Give the browser the visit's cookie, unless it has it."""
     if request.COOKIES.get(tokens.PORTAL_COOKIE) != visit.key:

@@ -2,8 +2,9 @@
 
 import pytest
 
+from django_relay.admin.endpoints import EndpointAdmin
 from django_relay.models import Application, AuditEntry, Endpoint, Replay
-from tests.factories import make_delivery, make_endpoint, make_event
+from tests.factories import make_delivery, make_endpoint, make_event, make_event_type
 
 pytestmark = pytest.mark.django_db
 
@@ -76,6 +77,41 @@ class TestOwnHeaders:
         endpoint.refresh_from_db()
         assert (endpoint.description, endpoint.headers) == ("new", {"X-Key": SECRET, "X-Room": "7"})
         assert list(AuditEntry.objects.get().changes) == ["description"]
+
+
+class TestAnEndpointThatIsDeletedMeanwhile:
+    """By others, between the moment in which a request found it and that in which it does something to it."""
+
+    @pytest.fixture(autouse=True)
+    def meanwhile(self, monkeypatch):
+        found = EndpointAdmin.get_object
+
+        def get_object(self, *args, **kwargs):
+            row = found(self, *args, **kwargs)
+            Endpoint.objects.get(pk=row.pk).delete()
+            return row
+
+        monkeypatch.setattr(EndpointAdmin, "get_object", get_object)
+
+    def test_is_not_changed_and_the_list_says_so(self, boss, client, endpoint):
+        response = change(client, endpoint, description="new")
+        assert (response.status_code, response["Location"]) == (303, BASE)
+        assert "The endpoint was deleted." in client.get(BASE).content.decode()
+        assert Endpoint.objects.get().description == ""
+        assert not AuditEntry.objects.exists()
+
+    @pytest.mark.parametrize("name", ["enable", "disable", "test", "rotate"])
+    def test_is_not_operated_on(self, boss, client, endpoint, name):
+        make_event_type("order.placed", example={})
+        chosen = {"event_type": "order.placed", "overlap_seconds": "0"}
+        response = client.post(f"{BASE}{endpoint.pk}/do/{name}/", chosen)
+        assert response.status_code == 409
+        assert "deleted" in str(response.context["form"].errors)
+        assert not AuditEntry.objects.exists()
+
+    def test_is_deleted_once(self, boss, client, endpoint):
+        assert client.post(f"{BASE}{endpoint.pk}/do/delete/").status_code == 303
+        assert not AuditEntry.objects.exists()
 
 
 def test_a_form_says_what_is_wrong_with_a_url(boss, client, endpoint):

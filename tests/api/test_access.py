@@ -47,7 +47,7 @@ NAMED_IN_QUERY = {("POST", "endpoints"), ("POST", "dlq/replay"), ("DELETE", "por
 
 
 def routes():
-    for pattern in urls.urlpatterns:
+    for pattern in urls.ROUTES:
         place = re.sub(r"<(?:\w+:)?(\w+)>", r"<\1>", str(pattern.pattern))
         for method in pattern.callback.actions:
             if method != "head":

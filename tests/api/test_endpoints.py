@@ -1,5 +1,6 @@
 import pytest
 
+from django_relay.api.endpoints import EndpointResource
 from django_relay.models import AuditEntry, Endpoint
 from tests.api.callers import code_of, operator, tenant
 from tests.factories import make_endpoint
@@ -157,3 +158,26 @@ class TestSecret:
         assert alone.data["secrets"][0]["public_key"].startswith("whpk_")
         for text in AuditEntry.objects.values_list("changes", flat=True):
             assert "whs" not in str(text)
+
+
+@pytest.mark.parametrize(
+    ("method", "place", "status"),
+    [("PATCH", "", 409), ("DELETE", "", 204), ("GET", "/secret", 404), ("POST", "/rotate-secret", 400)],
+)
+def test_one_that_others_delete_meanwhile_is_not_changed(monkeypatch, method, place, status):
+    found = EndpointResource.endpoint
+
+    def endpoint_of(self, endpoint_id):
+        row = found(self, endpoint_id)
+        Endpoint.objects.get(pk=row.pk).delete()
+        return row
+
+    monkeypatch.setattr(EndpointResource, "endpoint", endpoint_of)
+    endpoint = make_endpoint(description="Books")
+    answer = tenant().call(
+        method, f"endpoints/{endpoint.pk}{place}", {"description": "new"} if method == "PATCH" else None
+    )
+    assert answer.status_code == status
+    assert status == 204 or code_of(answer) in {"endpoint_deleted", "not_found"}
+    assert Endpoint.objects.get().description == "Books"
+    assert not AuditEntry.objects.filter(action__in=["endpoint.updated", "endpoint.deleted"]).exists()

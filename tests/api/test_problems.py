@@ -1,50 +1,15 @@
 """What is not the caller's fault and mends itself: a database that is locked, or gone."""
 
-import sqlite3
-from contextlib import closing, contextmanager
-
-import psycopg
 import pytest
 from django.db import connection
 
 from django_relay.models import AuditEntry, Endpoint, writing
-from tests.api.callers import code_of, tenant
+from tests.api.callers import Api, code_of, tenant
 from tests.factories import make_endpoint
 from tests.people import ALICE
+from tests.unavailable import held_by_another, lose
 
 BODY = {"url": ALICE.url, "event_types": ["*"]}
-
-
-def another(**options):
-    return psycopg.connect(**{**connection.get_connection_params(), "cursor_factory": psycopg.Cursor, **options})
-
-
-@contextmanager
-def held_by_another():
-    """Let another connection hold the lock that writes of endpoints need; ours waits for 50 ms."""
-    name = connection.settings_dict["NAME"]
-    with connection.cursor() as cursor:
-        if connection.vendor == "sqlite":
-            cursor.execute("PRAGMA busy_timeout = 50")
-            with closing(sqlite3.connect(name, isolation_level=None)) as other:
-                other.execute("BEGIN IMMEDIATE")
-                yield
-        else:
-            cursor.execute("SET lock_timeout = '50ms'")
-            with another() as other:
-                other.execute("LOCK TABLE django_relay_endpoint IN EXCLUSIVE MODE")
-                yield
-    connection.close()  # the next one waits as long as it should
-
-
-def lose(monkeypatch):
-    """Let the database be gone for the connection under test."""
-    if connection.vendor == "sqlite":
-        connection.close()
-        monkeypatch.setitem(connection.settings_dict, "NAME", "/nowhere/gone.sqlite3")
-        return
-    with another(autocommit=True) as other:
-        other.execute("SELECT pg_terminate_backend(%s)", [connection.connection.info.backend_pid])
 
 
 @pytest.mark.django_db(transaction=True)
@@ -78,6 +43,17 @@ class TestADatabase:
             assert (answer.status_code, code_of(answer)) == (503, "database_busy")
         connection.close()
         assert alice.get("endpoints").status_code == 200
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("path", ["", "nothing", "endpoints/", "endpoints/ep_1/nothing", "v2/endpoints", "../v1/x"])
+def test_a_path_that_there_is_not_is_a_problem_whoever_asks(path):
+    for caller in (Api(), Api("rlk_wrong"), tenant()):
+        for method in ("GET", "POST", "DELETE", "OPTIONS"):
+            answer = caller.call(method, path)
+            assert (answer.status_code, code_of(answer)) == (404, "not_found"), method
+            assert "Its lists are endpoints" in answer.data["detail"]
+            assert answer.headers["Cache-Control"] == "no-store"
 
 
 @pytest.mark.django_db

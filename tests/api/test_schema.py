@@ -56,7 +56,7 @@ class TestFile:
 
         paths = yaml.safe_load(FILE.read_text())["paths"]
         described = {(path, method) for path, item in paths.items() for method in item}
-        methods = sum(len(set(pattern.callback.actions) - {"head"}) for pattern in urls.urlpatterns)
+        methods = sum(len(set(pattern.callback.actions) - {"head"}) for pattern in urls.ROUTES)
         assert len(described) == methods
         for path, item in paths.items():
             for method, operation in item.items():

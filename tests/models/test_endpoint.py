@@ -348,9 +348,10 @@ class TestSave:
 
     def test_every_way_to_delete_keeps_the_row(self):
         delivery = make_delivery()
-        delivery.endpoint.delete()
+        assert delivery.endpoint.delete() == (1, {"django_relay.Endpoint": 1})
+        assert delivery.endpoint.delete()[0] == 0
         make_endpoint()
-        assert Endpoint.objects.all().delete() == (2, {"django_relay.Endpoint": 2})
+        assert Endpoint.objects.all().delete() == (1, {"django_relay.Endpoint": 1})
         assert Endpoint.objects.filter(deleted_at__isnull=False).count() == 2
         assert SigningSecret.objects.count() == 0
 
@@ -363,6 +364,17 @@ class TestSave:
     def test_other_arguments_are_refused(self):
         with pytest.raises(TypeError, match="enabled"):
             make_endpoint(enabled=False)
+
+
+class TestChange:
+    @pytest.mark.parametrize("name", ["tenant_id", "application", "enabled", "deleted_at", "id", "colour"])
+    def test_whose_it_is_and_its_state_are_no_choices(self, name):
+        endpoint = make_endpoint()
+        with pytest.raises(TypeError, match=f"change\\(\\) takes description.*; got {name}"):
+            endpoint.change(description="new", **{name: "globex"})
+        stored = Endpoint.objects.get()
+        assert (stored.tenant_id, stored.enabled, stored.description) == ("acme", True, "")
+        assert (endpoint.tenant_id, endpoint.description) == ("acme", "")
 
 
 @pytest.mark.django_db

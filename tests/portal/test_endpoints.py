@@ -6,6 +6,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from django_relay.models import AuditEntry, Endpoint
+from django_relay.portal import endpoints
 from django_relay.rules import signing
 from tests.factories import make_delivery, make_endpoint, make_event, make_event_type
 from tests.people import ALICE, CHARLIE
@@ -23,6 +24,47 @@ def visitor():
 
 def added(visitor, **values):
     return visitor.post("add_endpoint", **{**FORM, **values})
+
+
+class TestOneThatIsDeletedMeanwhile:
+    """By others, between the moment in which a request found it and that in which it does something to it."""
+
+    @pytest.fixture(autouse=True)
+    def meanwhile(self, monkeypatch):
+        found = endpoints.find
+
+        def find(visit, endpoint_id):
+            endpoint = found(visit, endpoint_id)
+            Endpoint.objects.get(pk=endpoint.pk).delete()
+            return endpoint
+
+        monkeypatch.setattr(endpoints, "find", find)
+
+    @pytest.mark.parametrize(
+        ("name", "values"),
+        [
+            ("edit_endpoint", FORM),
+            ("reveal_secret", {}),
+            ("rotate_secret", {"overlap_seconds": 0}),
+            ("testing", {"event_type": "order.placed", "data": "{}"}),
+            ("enable_endpoint", {}),
+            ("disable_endpoint", {}),
+        ],
+    )
+    def test_is_not_there(self, visitor, name, values):
+        make_event_type("order.placed")
+        endpoint = make_endpoint(description="Books")
+        response = visitor.post(name, endpoint.pk, **values)
+        if response.status_code == 303:
+            response = visitor.client.get(response["Location"])
+        assert response.status_code == 404
+        assert Endpoint.objects.get().description == "Books"
+        assert not AuditEntry.objects.filter(object_id=endpoint.pk).exclude(action="endpoint.secret_revealed").exists()
+
+    def test_is_deleted_once(self, visitor):
+        endpoint = make_endpoint()
+        assert visitor.post("delete_endpoint", endpoint.pk).status_code == 303
+        assert not AuditEntry.objects.filter(object_id=endpoint.pk).exists()
 
 
 class TestTheList:

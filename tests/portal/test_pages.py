@@ -21,9 +21,12 @@ from django_relay.models import (
     EventType,
     Replay,
     endpoint_hour,
+    paging,
     statistics,
 )
 from django_relay.pipeline import endpoint_tests, replays
+from django_relay.portal import events as portal_events
+from django_relay.portal import exports
 from tests.factories import make_attempt, make_delivery, make_dlq_entry, make_endpoint, make_event, make_event_type
 from tests.people import ALICE, CHARLIE
 from tests.portal.visitors import Visitor, text_of
@@ -123,6 +126,21 @@ class TestAnExport:
         lines = b"".join(visitor.get("export", "ndjson").streaming_content).decode().splitlines()
         assert [json.loads(line)["id"] for line in lines] == [event.pk for event in reversed(events)]
         assert json.loads(lines[-1])["idempotency_key"] == "=0"
+
+    def test_holds_the_newest_as_many_as_its_page_says(self, visitor, monkeypatch):
+        made = [make_event().pk for _ in range(6)]
+        assert "At most 100,000 events, the newest." in visitor.page("logs")
+        monkeypatch.setattr(portal_events, "MAX_EXPORTED", 5)
+        assert "At most 5 events" in visitor.page("logs")
+        monkeypatch.setattr(paging, "MAX_LIMIT", 2)
+        lines = b"".join(visitor.get("export", "ndjson").streaming_content).decode().splitlines()
+        assert [json.loads(line)["id"] for line in lines] == made[:0:-1]
+
+    def test_that_takes_too_long_is_broken_off(self, visitor, monkeypatch):
+        make_event()
+        monkeypatch.setattr(exports, "MAX_SECONDS", 0)
+        with pytest.raises(TimeoutError, match="broken off"):
+            list(visitor.get("export", "csv").streaming_content)
 
     def test_is_narrowed_down_as_the_log_is(self, visitor):
         make_event()
