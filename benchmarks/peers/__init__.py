@@ -15,7 +15,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from django.conf import settings
@@ -81,23 +81,19 @@ def measure(stage: Stage, name: str, mode: str, savers: int, count: int) -> Row:
     stage.reset()
     project = _Ours(stage) if name == OURS else _Peer(stage, name)
     stage.receiver.expect(count)
-    before = stage.cpu(project.services)
-    if mode == COUNTED_IN:
-        with project.workers() as workers:
-            before = stage.cpu([*workers, *project.services])
-            said = _save(stage, project, savers, count)
-            last = stage.receiver.wait_reached(300)
-            burnt = stage.cpu([*workers, *project.services]).since(before)
-        first, cpu = said["began"], burnt.sending
-    else:
-        said = _save(stage, project, savers, count)
-        saving = stage.cpu(project.services).since(before)
+    with project.workers() if mode == COUNTED_IN else nullcontext([]) as workers:
+        started = _savers(stage, project, savers, count)
+        before = stage.cpu([*workers, *project.services])
+        said = _save(stage, started)
+        if mode == COUNTED_IN:
+            first, last = said["began"], stage.receiver.wait_reached(300)
+        cpu = stage.cpu([*workers, *project.services]).since(before).sending
+    if mode == COMMITTED:
         with project.workers() as workers:
             first = stage.receiver.wait_first(120)
             before = stage.cpu([*workers, *project.services])
             last = stage.receiver.wait_reached(300)
-            burnt = stage.cpu([*workers, *project.services]).since(before)
-        cpu = saving.sending + burnt.sending
+            cpu += stage.cpu([*workers, *project.services]).since(before).sending
     judged = stage.receiver.judge(project.secrets)
     assert judged == {"requests": count, "distinct": count, "repeats": 0, "bad": 0}, judged
     return {
@@ -111,20 +107,29 @@ def measure(stage: Stage, name: str, mode: str, savers: int, count: int) -> Row:
     }
 
 
-def _save(stage: Stage, project: "_Ours | _Peer", savers: int, count: int) -> dict[str, float]:
-    """Have so many processes save ``count`` together; return when the first began, the last ended, and their CPU."""
-    go = stage.folder / "go"
-    go.unlink(missing_ok=True)
-    started = [project.save(count // savers, go) for _ in range(savers)]
+def _savers(stage: Stage, project: "_Ours | _Peer", savers: int, count: int) -> list[Process]:
+    """Start so many processes that will save ``count`` together, and wait until all are ready."""
+    _go(stage).unlink(missing_ok=True)
+    started = [project.save(count // savers, _go(stage)) for _ in range(savers)]
     for saver in started:
         saver.wait_until_ready()
-    go.touch()
+    return started
+
+
+def _save(stage: Stage, started: list[Process]) -> dict[str, float]:
+    """Have them save; return when the first began, the last ended, and their CPU."""
+    _go(stage).touch()
     said = [json.loads(saver.output(300).splitlines()[-1]) for saver in started]
     return {
         "began": min(each["began"] for each in said),
         "saved": max(each["saved"] for each in said),
         "cpu": sum(each["cpu"] for each in said),
     }
+
+
+def _go(stage: Stage) -> Path:
+    """Return the file that the savers wait for."""
+    return stage.folder / "go"
 
 
 class _Ours:

@@ -9,7 +9,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from django.db import DatabaseError, InterfaceError, OperationalError, connections, models, transaction
 
@@ -153,8 +153,8 @@ def insert(model: type[models.Model], rows: Sequence[Mapping[str, Any]], *, usin
     """
     if not rows:
         return set()
-    write = _insert_recordset if connections[using].vendor == "postgresql" else _insert_values
-    return write(model, [field for field in model._meta.concrete_fields if field.attname in rows[0]], rows, using)
+    write = _insert_on_postgres if connections[using].vendor == "postgresql" else _insert_anywhere
+    return write(model, rows, using)
 
 
 def rewrite(row: M, names: Sequence[str], *, where: Mapping[str, Any], using: str) -> bool:
@@ -183,40 +183,88 @@ def _values(field: "models.Field[Any, Any]", rows: Sequence[models.Model]) -> li
     return [field.pre_save(row, True) for row in rows]
 
 
-def _insert_values(model: type[models.Model], fields: _Fields, rows: _Rows, using: str) -> set[Any]:
+def _insert_anywhere(model: type[models.Model], rows: _Rows, using: str) -> set[Any]:
     """Insert by ``VALUES``, as every database has it."""
     connection = connections[using]
+    fields = _fields_of(model, tuple(rows[0]))
     size = max(connection.ops.bulk_batch_size(fields, list(rows)), 1)
     inserted: set[Any] = set()
     for start in range(0, len(rows), size):
         batch = rows[start : start + size]
         marks = ", ".join(["(" + ", ".join(["%s"] * len(fields)) + ")"] * len(batch))
         values = [field.get_db_prep_save(row[field.attname], connection) for row in batch for field in fields]
-        inserted |= _insert(model, fields, f"VALUES {marks}", values, using)
+        with connection.cursor() as cursor:
+            cursor.execute(_statement(model, fields, f"VALUES {marks}", using), values)
+            inserted |= _ids(model, cursor.fetchall(), using)
     return inserted
 
 
-def _insert_recordset(model: type[models.Model], fields: _Fields, rows: _Rows, using: str) -> set[Any]:
-    """Insert by one JSON document: PostgreSQL parses one short statement, and Python writes it in one go."""
-    source, keys = _recordset_of(model, tuple(field.attname for field in fields), using)
+def _insert_on_postgres(model: type[models.Model], rows: _Rows, using: str) -> set[Any]:
+    """Insert one row by ``VALUES``, which is half the work for PostgreSQL, and many by one JSON document.
+
+    Of that PostgreSQL parses one short statement, and Python writes it in one go.
+    """
+    form = _form(model, tuple(rows[0]), using)
     document = []
     for row in rows:
         new = dict(row)
-        for name, prefix in keys.items():
+        for name, prefix in form.keys.items():
             if new[name] is not None:
                 new[name] = ids.to_hex(new[name], prefix=prefix)
         document.append(new)
-    return _insert(model, fields, source, [dumps(document)], using)
+    if len(document) == 1:
+        [new] = document
+        for name in form.documents:
+            if new[name] is not None:
+                new[name] = _ENCODER.encode(new[name])
+        statement, values = form.one, [new[name] for name in form.names]
+    else:
+        statement, values = form.many, [dumps(document)]
+    with postgres.cursor(using) as cursor:
+        cursor.execute(statement, values)
+        return _ids(model, cursor.fetchall(), using)
+
+
+class _Form(NamedTuple):
+    """How rows of a model that have some of its fields are inserted on PostgreSQL."""
+
+    names: list[str]
+    keys: dict[str, str]
+    """The prefixes of those that are ids."""
+    documents: set[str]
+    """Those that are JSON."""
+    one: str
+    many: str
 
 
 @functools.lru_cache(maxsize=64)
-def _recordset_of(model: type[models.Model], attnames: tuple[str, ...], using: str) -> tuple[str, dict[str, str]]:
-    """Return the SQL that reads some fields of a model from a document, and the prefixes of those that are ids."""
-    fields = [field for field in model._meta.concrete_fields if field.attname in attnames]
-    names = ", ".join(field.attname for field in fields)
+def _form(model: type[models.Model], names: tuple[str, ...], using: str) -> _Form:
+    fields = _fields_of(model, names)
     types = {field.attname: str(field.db_type(connections[using])) for field in fields}
-    keys = {field.attname: kind.prefix for field in fields if (kind := _id_field(field)) is not None}
-    return f"SELECT {names} FROM {recordset(types)}", keys
+    marks = ", ".join(["%s"] * len(fields))
+    return _Form(
+        names=list(types),
+        keys={field.attname: kind.prefix for field in fields if (kind := _id_field(field)) is not None},
+        documents={field.attname for field in fields if isinstance(field, models.JSONField)},
+        one=_statement(model, fields, f"VALUES ({marks})", using),
+        many=_statement(model, fields, f"SELECT {', '.join(types)} FROM {recordset(types)}", using),
+    )
+
+
+def _fields_of(model: type[models.Model], names: Sequence[str]) -> _Fields:
+    return [field for field in model._meta.concrete_fields if field.attname in names]
+
+
+def _statement(model: type[models.Model], fields: _Fields, source: str, using: str) -> str:
+    quote = connections[using].ops.quote_name
+    columns = ", ".join(quote(str(field.column)) for field in fields)
+    key = quote(str(PrefixedIdField.of(model).column))
+    return f"INSERT INTO {quote(model._meta.db_table)} ({columns}) {source} ON CONFLICT DO NOTHING RETURNING {key}"
+
+
+def _ids(model: type[models.Model], rows: Sequence[tuple[Any, ...]], using: str) -> set[Any]:
+    key = PrefixedIdField.of(model)
+    return {key.from_db_value(found, None, connections[using]) for (found,) in rows}
 
 
 def _id_field(field: "models.Field[Any, Any]") -> PrefixedIdField | None:
@@ -233,16 +281,3 @@ def recordset(columns: Mapping[str, str]) -> str:
 def dumps(document: Sequence[Mapping[str, Any]]) -> str:
     """Return rows as the JSON that :func:`recordset` reads; times and UUIDs become text."""
     return _ENCODER.encode(document)
-
-
-def _insert(model: type[models.Model], fields: _Fields, source: str, values: list[Any], using: str) -> set[Any]:
-    connection, key = connections[using], PrefixedIdField.of(model)
-    quote = connection.ops.quote_name
-    names = ", ".join(quote(str(field.column)) for field in fields)
-    with postgres.cursor(using) if connection.vendor == "postgresql" else connection.cursor() as cursor:
-        cursor.execute(
-            f"INSERT INTO {quote(model._meta.db_table)} ({names}) {source} ON CONFLICT DO NOTHING "
-            f"RETURNING {quote(str(key.column))}",
-            values,
-        )
-        return {key.from_db_value(found, None, connection) for (found,) in cursor.fetchall()}

@@ -44,8 +44,8 @@ class Claim:
 
     leases: list[Lease] = field(default_factory=list)
     again_in: float | None = None
-    """After how many seconds to look again, where something due waits for a rate limit alone or not all endpoints were
-    seen: 0 is soon, ``None`` is where nothing is known to wait."""
+    """After how many seconds to look again, where something due waits for a rate limit alone, was left for want of room
+    or not all endpoints were seen: 0 is soon, ``None`` is where nothing is known to wait."""
 
 
 def claim(limit: int, *, now: datetime, using: str, gates: Gates | None = None) -> Claim:
@@ -71,7 +71,8 @@ def _claim(limit: int, gates: Gates, *, now: datetime, using: str) -> Claim:
     allotted = gates.shares.allot(counts, limit)
     taken = database.take(allotted, now=now) if allotted else []
     _reserve(taken, waiting, paces, now=now, using=using)
-    again_in = 0.0 if gates.after is not None else _next_slot(left, paces, now)
+    is_partial = gates.after is not None or sum(allotted.values()) < sum(counts.values())
+    again_in = 0.0 if is_partial else _next_slot(left, paces, now)
     if again_in and (len(left) < len(seen) or gates.shares.full()):
         again_in = 0.0  # of the others there may be more at any time
     if not taken:

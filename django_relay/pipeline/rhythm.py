@@ -10,6 +10,10 @@ ALERT_SECONDS = 0.2
 CLOSELY_SECONDS = 0.01
 WORTHWHILE = 64
 """A look that found so many is followed by the next at once; one that found less waits for its batch to be worth it."""
+REST = 2.0
+"""After a look that found all there was it rests so many times as long as that took, whoever wakes it meanwhile: a look
+costs the same for one as for many, and on a busy machine most of the time belongs to those who make the events."""
+LONGEST_REST_SECONDS = 0.05
 
 
 class Rhythm:
@@ -18,7 +22,7 @@ class Rhythm:
     def __init__(self) -> None:
         self._woken = threading.Event()
         self._alert_until = self._woken_until = float("-inf")
-        self._look_at = 0.0
+        self._look_at = self._rested_at = 0.0
         self._pause = 0.0
 
     @property
@@ -32,32 +36,37 @@ class Rhythm:
         return max(self._look_at - time.monotonic(), 0.0)
 
     def wake(self) -> None:
-        """Have the next look come now."""
+        """Have the next look come now, or once this one has rested."""
         self._woken.set()
 
     def is_due(self) -> bool:
         """Return whether it is time to look."""
         if self._woken.is_set():
             self._woken.clear()
-            self._look_at, self._pause = 0.0, CLOSELY_SECONDS
+            self._look_at, self._pause = min(self._look_at, self._rested_at), CLOSELY_SECONDS
             self.stay_alert()
             self._woken_until = self._alert_until
         return time.monotonic() >= self._look_at
 
-    def looked(self, found: int, *, again_in: float | None) -> None:
-        """Say how much a look found, and after how many seconds more is known to come; this decides when the next is.
+    def looked(self, found: int, *, again_in: float | None, seconds: float = 0.0) -> None:
+        """Say how much a look found, after how many seconds more is known to come, and how many seconds it took.
 
-        What comes meanwhile without a word is found at the latest after ``POLL_SECONDS``.
+        This decides when the next is. What comes meanwhile without a word is found at the latest after
+        ``POLL_SECONDS``.
         """
+        now = time.monotonic()
         if found >= WORTHWHILE:
             self._pause = 0.0
-        elif again_in and time.monotonic() >= self._woken_until:
+        elif again_in and now >= self._woken_until:
             self._pause = max(min(again_in, float(conf.settings.POLL_SECONDS)), CLOSELY_SECONDS)
-        elif found or again_in is not None or time.monotonic() < self._alert_until:
+        elif found or again_in is not None or now < self._alert_until:
             self._pause = CLOSELY_SECONDS
         else:
             self._pause = min(max(2 * self._pause, CLOSELY_SECONDS), float(conf.settings.POLL_SECONDS))
-        self._look_at = time.monotonic() + self._pause
+        found_all = found < WORTHWHILE and again_in is None
+        rest = min(REST * seconds, LONGEST_REST_SECONDS) if found_all else 0.0
+        self._rested_at = now + rest
+        self._look_at = now + max(self._pause, rest)
 
     def stay_alert(self) -> None:
         """Look closely for a while: there was work."""

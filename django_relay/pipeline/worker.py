@@ -45,7 +45,7 @@ _GATHER_SECONDS = 0.02
 _SILENCE_SECONDS = 0.002
 """How long the gathering waits for one more."""
 _SETTLED_AT_ONCE = 512
-_ADVANCE_SECONDS = 0.05
+_ADVANCE_SECONDS = 0.2
 """How long nobody asks again for replays and erasures when none could go on."""
 _DATABASE_PAUSE_SECONDS = 1.0
 _DATABASE_FAILED = (OperationalError, InterfaceError)
@@ -166,9 +166,11 @@ class Worker:
         """Do one turn in the rhythm of the work: look when it is time to, and wait for outcomes until it is again."""
         turn, looks = Turn(), self._rhythm.is_due()
         if looks:
+            began_at = time.monotonic()
             if not self._rhythm.is_idle or due.has_work(now=self.clock(), using=self.using):
                 self._look(turn)
-            self._rhythm.looked(max(turn.fanned_out, turn.advanced, turn.leased), again_in=turn.again_in)
+            found, seconds = max(turn.fanned_out, turn.advanced, turn.leased), time.monotonic() - began_at
+            self._rhythm.looked(found, again_in=turn.again_in, seconds=seconds)
         self._receive(turn, self._rhythm.seconds_left)
         if turn:
             self._rhythm.stay_alert()

@@ -225,6 +225,15 @@ class TestFairness:
         assert max(limit - 3, 2) <= len(found) <= limit  # what a tenant does not use of its turn comes next time
         assert others in found
 
+    def test_says_whether_it_leaves_anything_that_it_saw(self):
+        endpoint, now = make_endpoint(), timezone.now()
+        for _ in range(3):
+            make_delivery(endpoint=endpoint, next_attempt_at=now)
+        some = take(50, gates(most=2, first=2), now)
+        assert (len(some.leases), some.again_in) == (2, 0.0)
+        rest = take(50, gates(), now)
+        assert (len(rest.leases), rest.again_in) == (1, None)
+
     def test_endpoints_take_turns(self):
         now, endpoints = timezone.now(), [make_endpoint() for _ in range(3)]
         for number, endpoint in enumerate(endpoints):
