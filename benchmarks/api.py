@@ -39,12 +39,6 @@ ENDPOINTS = (
     "SELECT * FROM django_relay_endpoint WHERE application_id = %s AND tenant_id = %s AND deleted_at IS NULL "
     "ORDER BY id DESC LIMIT 50"
 )
-GIVEN_UP = """
-INSERT INTO django_relay_dlqentry (id, delivery_id, event_id, endpoint_id, event_type, tenant_id, url, error,
-    error_kind, attempt_count, last_status_code, failed_at, replay_count, created_at, updated_at)
-SELECT id, id, event_id, endpoint_id, 'invoice.paid', tenant_id, 'https://a.example/', '', '', 10, 500, now(), 0, now(),
-    now() FROM django_relay_delivery WHERE state = 'failed'
-"""
 HOURS = "SELECT * FROM django_relay_endpointhour WHERE endpoint_id = %s AND hour > now() - interval '24 hours'"
 
 _PREFIXES = {"id": "del_", "endpoint_id": "ep_"}
@@ -75,9 +69,6 @@ def main(rows: str) -> None:
     history.fill(int(rows))
     with connection.cursor() as cursor:
         cursor.execute("VACUUM ANALYZE")
-    with connection.cursor() as cursor:
-        cursor.execute(GIVEN_UP)
-        cursor.execute("ANALYZE")
     throttles = {"operator": "100000/minute", "tenant": "100000/minute", "failed": "20/minute"}
     with override_settings(DJANGO_RELAY={**settings.DJANGO_RELAY, "API_THROTTLES": throttles}):
         print(json.dumps([_looks(), _posts()]))

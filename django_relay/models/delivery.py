@@ -30,6 +30,9 @@ from django_relay.models.replay import Replay
 
 FIRST = models.Q(replay_of__isnull=True, replay__isnull=True)
 """Deliveries that fan-out made; no replay."""
+WAYS = (FIRST, models.Q(replay__isnull=False), models.Q(replay_of__isnull=False, replay__isnull=True))
+"""How deliveries come about: by fan-out, by a bulk replay, by that of one DLQ entry. Each has an index by event, and no
+index has them all: what asks for an event's deliveries asks for each way's."""
 
 
 class DeliveryQuerySet(models.QuerySet["Delivery"]):
@@ -56,8 +59,7 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
 
         Ask for nothing more of them in SQL: planners would look among an endpoint's instead, which are many.
         """
-        ways = (FIRST, models.Q(replay__isnull=False), models.Q(replay_of__isnull=False, replay__isnull=True))
-        return self.filter(functools.reduce(operator.or_, (models.Q(way, event_id__in=event_ids) for way in ways)))
+        return self.filter(functools.reduce(operator.or_, (models.Q(way, event_id__in=event_ids) for way in WAYS)))
 
     def leased(self) -> Self:
         """Deliveries under a lease, run out or not."""

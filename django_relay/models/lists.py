@@ -66,7 +66,7 @@ WAYS: tuple[Mapping[str, Any], ...] = (
     {"replay_id": paging.ANY},
     {"replay_of_id": paging.ANY, "replay_id": None},
 )
-"""How an event's deliveries come about, each with an index: by fan-out, by a bulk replay, by that of one DLQ entry."""
+"""How an event's deliveries come about, as arms: those of ``delivery.WAYS``."""
 _EVERYBODY: list[Mapping[str, Any]] = [{}]
 """The one arm of a list that is read through everybody's."""
 

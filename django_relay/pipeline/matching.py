@@ -22,7 +22,7 @@ from django.utils import timezone
 
 from django_relay import exceptions, ids
 from django_relay.models import Application, Delivery, DLQEntry, Endpoint, Event, Replay
-from django_relay.models.delivery import FIRST, DeliveryQuerySet
+from django_relay.models.delivery import FIRST, WAYS, DeliveryQuerySet
 from django_relay.rules import event_names, filters, subscribing, texts
 
 MAX_IDS = 1_000
@@ -273,12 +273,6 @@ def _never(got: DeliveryQuerySet, endpoint_id: str) -> list[models.Q]:
 
 
 def _idle(got: DeliveryQuerySet, endpoint_id: str) -> list[models.Q]:
-    """Return the conditions that no delivery of the event to the endpoint is pending."""
-    pending = got.pending()
-    repeats = pending.filter(
-        replay_of__event_id=models.OuterRef("pk"),
-        replay_of__endpoint_id=endpoint_id,
-        replay_of__replay_of__isnull=True,
-        replay_of__replay__isnull=True,
-    )
-    return [*_never(pending, endpoint_id), ~models.Q(models.Exists(repeats))]
+    """Return the conditions that no delivery of the event to the endpoint is pending; one for each index of them."""
+    pending = got.pending().filter(event_id=models.OuterRef("pk"), endpoint_id=endpoint_id)
+    return [~models.Q(models.Exists(pending.filter(way))) for way in WAYS]

@@ -16,6 +16,7 @@ from django_relay.models import (
     AuditEntry,
     Delivery,
     DLQEntry,
+    Endpoint,
     EndpointHour,
     Event,
     JobRun,
@@ -26,7 +27,7 @@ from django_relay.models import (
     WorkerPresence,
     writing,
 )
-from django_relay.models.delivery import NO_LEASE
+from django_relay.models.delivery import NO_LEASE, WAYS
 
 DLQ_RETENTION_DAYS_MIN = 30
 
@@ -48,10 +49,15 @@ def tidy_all(*, now: datetime, using: str) -> Iterator[tuple[str, int]]:
 def cancel_stranded(*, now: datetime, using: str) -> int:
     """Cancel pending deliveries of deleted endpoints, but not those with a request under way."""
     skip_locked = connections[using].features.has_select_for_update_skip_locked
+    size = conf.settings.RETENTION_BATCH
     deliveries = Delivery.objects.using(using)
-    stranded = deliveries.unleased(now).filter(endpoint__deleted_at__isnull=False)
-    batch = stranded.select_for_update(of=("self",), skip_locked=skip_locked)[: conf.settings.RETENTION_BATCH]
-    return deliveries.filter(pk__in=[delivery.pk for delivery in batch]).update(
+    # One look into an index for each endpoint: planners would read everybody's backlog to find that none is stranded.
+    first = models.Subquery(deliveries.unleased(now).filter(endpoint_id=models.OuterRef("pk")).values("pk")[:1])
+    deleted = Endpoint.objects.using(using).filter(deleted_at__isnull=False)
+    behind = deleted.annotate(first=first).filter(first__isnull=False).values_list("pk", flat=True)[:size]
+    stranded = deliveries.unleased(now).filter(endpoint_id__in=list(behind))
+    batch = stranded.select_for_update(skip_locked=skip_locked).values_list("pk", flat=True)[:size]
+    return deliveries.filter(pk__in=list(batch)).update(
         state=Delivery.State.CANCELLED, completed_at=now, updated_at=now, **NO_LEASE
     )
 
@@ -72,7 +78,7 @@ def prune_attempts(*, now: datetime, using: str) -> int:
         .filter(pk=models.OuterRef("delivery_id"))
         .filter(models.Q(state=Delivery.State.PENDING) | models.Exists(_entries_of("pk", using)))
     )
-    return _delete(attempts.filter(~models.Exists(kept)))
+    return _delete(attempts.filter(~models.Exists(kept)).order_by("started_at"))
 
 
 @writing.in_transaction
@@ -83,11 +89,13 @@ def prune_deliveries(*, now: datetime, using: str) -> int:
     attempts = Attempt.objects.using(using).filter(delivery_id=models.OuterRef("pk"))
     replays = Delivery.objects.using(using).filter(replay_of_id=models.OuterRef("pk"), state=Delivery.State.PENDING)
     return _delete(
-        deliveries.exclude(state=Delivery.State.PENDING).filter(
+        deliveries.exclude(state=Delivery.State.PENDING)
+        .filter(
             ~models.Exists(_entries_of("pk", using)),
             ~models.Exists(attempts),
             ~models.Exists(replays),
         )
+        .order_by("created_at")
     )
 
 
@@ -97,9 +105,10 @@ def prune_events(*, now: datetime, using: str) -> int:
     old = now - timedelta(days=conf.settings.EVENT_RETENTION_DAYS)
     pending = Delivery.objects.using(using).pending().filter(event_id=models.OuterRef("pk"))
     entries = DLQEntry.objects.using(using).filter(event_id=models.OuterRef("pk"))
-    return _delete(
-        Event.objects.using(using).fanned_out_before(old).filter(~models.Exists(pending), ~models.Exists(entries))
-    )
+    # Not whether one is pending, but whether one of each way is: else the whole backlog would be read for every batch.
+    kept = [models.Exists(entries), *(models.Exists(pending.filter(way)) for way in WAYS)]
+    events = Event.objects.using(using).fanned_out_before(old).filter(*(~models.Q(one) for one in kept))
+    return _delete(events.order_by("created_at"))
 
 
 @writing.in_transaction
@@ -191,6 +200,11 @@ def _entries_of(outer: str, using: str) -> models.QuerySet[DLQEntry]:
 
 
 def _delete(rows: models.QuerySet[models.Model]) -> int:
+    """Delete a batch; return how many went. What history has most of is ordered by age, its index.
+
+    So a batch is found where the last one ended. Unordered, planners would compare all that is old with all of another
+    table, whatever the batch takes of it.
+    """
     skip_locked = connections[rows.db].features.has_select_for_update_skip_locked
     locked = rows.select_for_update(skip_locked=skip_locked)  # a replay under way keeps its entry
     batch = list(locked.values_list("pk", flat=True)[: conf.settings.RETENTION_BATCH])

@@ -1,12 +1,14 @@
 """A past for the example: weeks in which three customers received webhooks, mostly well.
 
-Rows are written as the package would have left them; nothing of it is ever sent. Made once, always the same.
+Rows are written as the package would have left them; nothing of it is ever sent. Made once, always the same. Single
+events are a sample of the last hours: the hourly counts hold their attempts, and those of many more, none given up.
 """
 
 import hashlib
 import json
 import random
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -16,7 +18,7 @@ from django.utils import timezone
 
 from django_relay import ids, register_event_type
 from django_relay.models import Application, Attempt, Delivery, DLQEntry, Endpoint, EndpointHour, Event
-from django_relay.models.endpoint_hour import COUNTS, hour_of
+from django_relay.models.endpoint_hour import COUNTS, LATENCY_MS, hour_of
 from example_project.demo import catalog
 
 DAYS = 30
@@ -75,11 +77,13 @@ def write() -> None:
         for definition in catalog.CATALOG:
             register_event_type(definition)
         made = [(kept, _endpoint(kept, now)) for kept in ENDPOINTS]
-        for kept, endpoint in made:
-            EndpointHour.objects.bulk_create(_hours(kept, endpoint, now, dice), batch_size=200)
+        shown: dict[tuple[str, datetime], Counter[str]] = defaultdict(Counter)
         for tenant_id in sorted({kept.tenant_id for kept in ENDPOINTS}):
             own = [(kept, endpoint) for kept, endpoint in made if kept.tenant_id == tenant_id]
-            _write_events(application, tenant_id, own, now, dice)
+            for attempt in _write_events(application, tenant_id, own, now, dice):
+                shown[attempt.endpoint_id, hour_of(attempt.started_at)].update(_counted(attempt))
+        for kept, endpoint in made:
+            EndpointHour.objects.bulk_create(_hours(kept, endpoint, shown, now, dice), batch_size=200)
 
 
 def _endpoint(kept: Kept, now: datetime) -> Endpoint:
@@ -100,7 +104,24 @@ def _endpoint(kept: Kept, now: datetime) -> Endpoint:
     return endpoint
 
 
-def _hours(kept: Kept, endpoint: Endpoint, now: datetime, dice: random.Random) -> Iterator[EndpointHour]:
+def _counted(attempt: Attempt) -> Iterator[str]:
+    """Give the columns that count an attempt."""
+    status, delivery = attempt.status_code, attempt.delivery
+    if status == 200:
+        yield "delivered"
+    else:
+        is_last = delivery.state == Delivery.State.FAILED and delivery.attempt_count == attempt.number
+        yield "dead_lettered" if is_last else "retried"
+    yield f"status_{status // 100}xx" if status else "status_none"
+    if not status:
+        yield "timeouts"
+    yield next(name for name, upper in LATENCY_MS.items() if attempt.duration_ms <= upper)
+
+
+def _hours(
+    kept: Kept, endpoint: Endpoint, shown: Mapping[tuple[str, datetime], Mapping[str, int]], now: datetime,
+    dice: random.Random,
+) -> Iterator[EndpointHour]:  # fmt: skip
     hour = hour_of(now - timedelta(days=DAYS))
     while hour <= now:
         busy = 1.0 if 7 <= hour.hour <= 19 else 0.25
@@ -111,8 +132,7 @@ def _hours(kept: Kept, endpoint: Endpoint, now: datetime, dice: random.Random) -
         failed = attempts if down else sum(dice.random() < kept.fails for _ in range(attempts))
         counts = dict.fromkeys(COUNTS, 0)
         counts["delivered"] = counts["status_2xx"] = attempts - failed
-        counts["dead_lettered"] = failed // 12
-        counts["retried"] = failed - counts["dead_lettered"]
+        counts["retried"] = failed
         counts["timeouts"] = counts["status_none"] = failed // 5
         counts["status_4xx"] = failed // 8
         counts["status_5xx"] = failed - counts["status_none"] - counts["status_4xx"]
@@ -120,13 +140,16 @@ def _hours(kept: Kept, endpoint: Endpoint, now: datetime, dice: random.Random) -
         quick = attempts - counts["timeouts"]
         counts["within_50_ms"], counts["within_100_ms"] = quick // 4, quick // 2
         counts["within_250_ms"] = quick - quick // 4 - quick // 2
+        for name, number in shown.get((endpoint.pk, hour), {}).items():
+            counts[name] += number
         yield EndpointHour(id=ids.new("hour_"), endpoint=endpoint, hour=hour, **counts)
         hour += timedelta(hours=1)
 
 
 def _write_events(
     application: Application, tenant_id: str, own: list[tuple[Kept, Endpoint]], now: datetime, dice: random.Random
-) -> None:
+) -> list[Attempt]:
+    """Write a tenant's events with all that came of them; return the attempts."""
     events: list[Event] = []
     deliveries: list[Delivery] = []
     attempts: list[Attempt] = []
@@ -150,6 +173,7 @@ def _write_events(
     Delivery.objects.bulk_create(deliveries, batch_size=200)
     Attempt.objects.bulk_create(attempts, batch_size=200)
     DLQEntry.objects.bulk_create(entries, batch_size=200)
+    return attempts
 
 
 def _event(application: Application, tenant_id: str, at: datetime, number: int, dice: random.Random) -> Event:
@@ -207,7 +231,7 @@ def _attempt(
     body = _ANSWERS.get(answer, "") if answer else ""
     return Attempt(
         id=_id("att_", at, dice),
-        delivery_id=delivery.pk,
+        delivery=delivery,
         endpoint=endpoint,
         number=number,
         trigger="automatic",

@@ -299,6 +299,16 @@ class TestAll:
         assert {first.pk, second.pk, third.pk} >= {event for event, _endpoint in sent(replay)}
         assert endpoint.deliveries.pending().count() == 3
 
+    def test_what_a_bulk_replay_sent_and_is_on_its_way_once_more_is_left_alone(self):
+        make_endpoint(retry_schedule=[])
+        make_fanned_out(1)
+        since = timezone.now() - HOUR
+        deliver_pending(transport=FakeTransport([500]))
+        run(start("failed", since=since))
+        deliver_pending(transport=FakeTransport([500]))
+        dlq.replay(DLQEntry.objects.open().get())
+        assert count("all", since=since) == 0
+
 
 class TestDiscard:
     def test_discards_what_matches_and_sends_nothing(self):
