@@ -15,12 +15,9 @@ from django.db import connections, models
 
 from django_relay import ids
 from django_relay.models import postgres
-from django_relay.models.application import Application
 from django_relay.models.delivery import Delivery
 from django_relay.models.endpoint import Endpoint
-from django_relay.models.erasure import Erasure
 from django_relay.models.event import Event
-from django_relay.models.replay import Replay
 from django_relay.rules import pacing
 
 SCANNED = 1_000
@@ -100,20 +97,24 @@ class Due(Protocol):
 Look = tuple[list[Waiting], str | None]
 
 
-def has_work(*, now: datetime, using: str) -> bool:
-    """Return whether workers may have something to do: one cheap query, so that an idle one costs next to nothing.
+class Work(NamedTuple):
+    """What there may be to do."""
 
-    What is held for a disabled endpoint counts too: the claim will tell.
-    """
-    kinds: list[models.QuerySet[Any]] = [
-        Event.objects.using(using).pending(),
-        Delivery.objects.using(using).due(now).of_anybody(),
-        Replay.objects.using(using).in_progress(),
-        Erasure.objects.using(using).in_progress(),
-    ]
-    any_of_them = models.Q(*[models.Exists(rows) for rows in kinds], _connector=models.Q.OR)
-    found = models.ExpressionWrapper(any_of_them, output_field=models.BooleanField())
-    return any(Application.objects.using(using).values_list(found, flat=True)[:1])
+    events: bool
+    """Whether there are events to fan out."""
+    deliveries: bool
+    """Whether deliveries are due; what is held for a disabled endpoint counts too, the claim will tell."""
+    in_bulk: bool
+    """Whether a replay or an erasure is in progress."""
+
+
+def work(*, now: datetime, using: str) -> Work:
+    """Return what there may be to do, by one cheap query, so that a look that finds nothing costs next to nothing."""
+    connection = connections[using]
+    moment = connection.ops.adapt_datetimefield_value(now)
+    with connection.cursor() as cursor:
+        cursor.execute(_WORK, {"now": moment})
+        return Work(*map(bool, cursor.fetchone()))
 
 
 def of(using: str) -> Due:
@@ -233,6 +234,12 @@ def _keys(found: Collection[str], prefix: str) -> list[uuid.UUID]:
 
 _DUE = """
     d.state = 'pending' AND d.next_attempt_at <= %(now)s AND (d.leased_until IS NULL OR d.leased_until <= %(now)s)
+"""
+_WORK = f"""
+    SELECT EXISTS (SELECT 1 FROM django_relay_event WHERE status = 'pending'),
+        EXISTS (SELECT 1 FROM django_relay_delivery d WHERE {_DUE} AND d.max_attempts > 0),
+        EXISTS (SELECT 1 FROM django_relay_replay WHERE state IN ('pending', 'running'))
+            OR EXISTS (SELECT 1 FROM django_relay_erasure WHERE state <> 'completed')
 """
 _VERSION = """
     concat_ws('.', e.xmin, e.ctid, a.xmin, a.ctid,

@@ -26,11 +26,6 @@ class Rhythm:
         self._pause = 0.0
 
     @property
-    def is_idle(self) -> bool:
-        """Whether nothing has been found for a while: then look whether there is anything before doing more."""
-        return self._pause > CLOSELY_SECONDS
-
-    @property
     def seconds_left(self) -> float:
         """How long it is until the next look."""
         return max(self._look_at - time.monotonic(), 0.0)

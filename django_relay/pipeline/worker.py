@@ -167,8 +167,7 @@ class Worker:
         turn, looks = Turn(), self._rhythm.is_due()
         if looks:
             began_at = time.monotonic()
-            if not self._rhythm.is_idle or due.has_work(now=self.clock(), using=self.using):
-                self._look(turn)
+            self._look(turn)
             found, seconds = max(turn.fanned_out, turn.advanced, turn.leased), time.monotonic() - began_at
             self._rhythm.looked(found, again_in=turn.again_in, seconds=seconds)
         self._receive(turn, self._rhythm.seconds_left)
@@ -183,11 +182,16 @@ class Worker:
 
     def _look(self, turn: Turn) -> None:
         """Fan out, go on with what was asked for in bulk, and lease and begin what is due."""
-        if not self.stopping.is_set():
+        if self.stopping.is_set():
+            return
+        work = due.work(now=self.clock(), using=self.using)
+        if work.events:
             turn.fanned_out = fan_out.expand(
                 conf.settings.FAN_OUT_BATCH, now=self.clock(), using=self.using, subscriptions=self._subscriptions
             )
+        if work.in_bulk:
             turn.advanced = self._advance()
+        if work.deliveries or turn.fanned_out or turn.advanced:
             turn.leased, turn.again_in = self._claim()
 
     def _advance(self) -> int:
