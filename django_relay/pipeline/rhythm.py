@@ -10,10 +10,12 @@ ALERT_SECONDS = 0.2
 CLOSELY_SECONDS = 0.01
 WORTHWHILE = 64
 """A look that found so many is followed by the next at once; one that found less waits for its batch to be worth it."""
-REST = 2.0
-"""After a look that found all there was it rests so many times as long as that took, whoever wakes it meanwhile: a look
-costs the same for one as for many, and on a busy machine most of the time belongs to those who make the events."""
-LONGEST_REST_SECONDS = 0.05
+QUICK_SECONDS = 0.01
+REST = 4.0
+"""A look that takes longer than ``QUICK_SECONDS`` says that the machine is busy. When it found all there was, the next
+one comes only after so many times the excess, whoever wakes the worker meanwhile: a look costs the same for one as for
+many, and most of a busy machine belongs to those who make the events."""
+LONGEST_REST_SECONDS = 0.1
 
 
 class Rhythm:
@@ -59,7 +61,8 @@ class Rhythm:
         else:
             self._pause = min(max(2 * self._pause, CLOSELY_SECONDS), float(conf.settings.POLL_SECONDS))
         found_all = found < WORTHWHILE and again_in is None
-        rest = min(REST * seconds, LONGEST_REST_SECONDS) if found_all else 0.0
+        excess = max(seconds - QUICK_SECONDS, 0.0)
+        rest = min(REST * excess, LONGEST_REST_SECONDS) if found_all else 0.0
         self._rested_at = now + rest
         self._look_at = now + max(self._pause, rest)
 

@@ -564,20 +564,18 @@ class TestIdle:
         its.looked(1, again_in=None)
         assert not its.is_due()
 
-    def test_after_a_look_that_found_all_there_was_it_rests_twice_as_long_whoever_wakes_it(self, monkeypatch):
+    @pytest.mark.parametrize(("seconds", "rest"), [(0.005, 0.0), (0.02, 0.04), (3.0, 0.1)])
+    def test_on_a_busy_machine_it_rests_after_a_look_that_found_all_whoever_wakes_it(self, monkeypatch, seconds, rest):
         now = [100.0]
         monkeypatch.setattr(rhythm.time, "monotonic", lambda: now[0])
         its = rhythm.Rhythm()
-        its.looked(3, again_in=None, seconds=0.02)
+        its.looked(3, again_in=None, seconds=seconds)
+        assert its.seconds_left == pytest.approx(max(rest, rhythm.CLOSELY_SECONDS))
         its.wake()
-        assert not its.is_due()
-        assert its.seconds_left == pytest.approx(0.04)
-        now[0] += 0.041
+        assert its.is_due() == (rest == 0)
+        assert its.seconds_left == pytest.approx(rest)
+        now[0] += rest + 0.001
         assert its.is_due()
-        its.looked(0, again_in=None, seconds=3.0)
-        its.wake()
-        assert not its.is_due()
-        assert its.seconds_left == pytest.approx(rhythm.LONGEST_REST_SECONDS)
 
     @pytest.mark.parametrize(("found", "again_in"), [(rhythm.WORTHWHILE, None), (3, 0.0), (0, 0.0)])
     def test_it_does_not_rest_where_there_is_more(self, found, again_in):
