@@ -235,7 +235,7 @@ class Migration(migrations.Migration):
                 ('traceparent', models.CharField(blank=True, max_length=64, verbose_name='traceparent')),
                 ('subject', models.CharField(blank=True, max_length=255, verbose_name='subject')),
                 ('origin', models.CharField(blank=True, max_length=255, verbose_name='origin')),
-                ('application', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='django_relay.application', verbose_name='application')),
+                ('application', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='django_relay.application', verbose_name='application')),
                 ('only_endpoint', models.ForeignKey(blank=True, db_constraint=False, db_index=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='django_relay.endpoint', verbose_name='only endpoint')),
             ],
             options={

@@ -34,10 +34,13 @@ class Event(models.Model):
         NO_MATCH = "no_match", _("no match")
 
     id = PrefixedIdField("evt_", primary_key=True)
+    # No constraint: with one, every caller's transaction would lock the application's row until it ends, beside all
+    # the others that emit just then.
     application = models.ForeignKey(
         Application,
         on_delete=models.PROTECT,
         related_name="+",
+        db_constraint=False,
         db_index=False,
         verbose_name=_("application"),
     )
