@@ -24,7 +24,7 @@ class Rhythm:
     def __init__(self) -> None:
         self._woken = threading.Event()
         self._alert_until = self._woken_until = float("-inf")
-        self._look_at = self._rested_at = 0.0
+        self._look_at = self._rested_at = self._looks_since = 0.0
         self._pause = 0.0
 
     @property
@@ -37,19 +37,19 @@ class Rhythm:
         self._woken.set()
 
     def is_due(self) -> bool:
-        """Return whether it is time to look."""
+        """Return whether it is time to look; then say :meth:`looked` when that is done."""
         if self._woken.is_set():
             self._woken.clear()
             self._look_at, self._pause = min(self._look_at, self._rested_at), CLOSELY_SECONDS
             self.stay_alert()
             self._woken_until = self._alert_until
-        return time.monotonic() >= self._look_at
+        self._looks_since = time.monotonic()
+        return self._looks_since >= self._look_at
 
-    def looked(self, found: int, *, again_in: float | None, seconds: float = 0.0) -> None:
-        """Say how much a look found, after how many seconds more is known to come, and how many seconds it took.
+    def looked(self, found: int, *, again_in: float | None) -> None:
+        """Say how much a look found, and after how many seconds more is known to come; this decides when the next is.
 
-        This decides when the next is. What comes meanwhile without a word is found at the latest after
-        ``POLL_SECONDS``.
+        What comes meanwhile without a word is found at the latest after ``POLL_SECONDS``.
         """
         now = time.monotonic()
         if found >= WORTHWHILE:
@@ -61,7 +61,7 @@ class Rhythm:
         else:
             self._pause = min(max(2 * self._pause, CLOSELY_SECONDS), float(conf.settings.POLL_SECONDS))
         found_all = found < WORTHWHILE and again_in is None
-        excess = max(seconds - QUICK_SECONDS, 0.0)
+        excess = max(now - self._looks_since - QUICK_SECONDS, 0.0)
         rest = min(REST * excess, LONGEST_REST_SECONDS) if found_all else 0.0
         self._rested_at = now + rest
         self._look_at = now + max(self._pause, rest)

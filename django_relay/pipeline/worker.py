@@ -166,10 +166,8 @@ class Worker:
         """Do one turn in the rhythm of the work: look when it is time to, and wait for outcomes until it is again."""
         turn, looks = Turn(), self._rhythm.is_due()
         if looks:
-            began_at = time.monotonic()
             self._look(turn)
-            found, seconds = max(turn.fanned_out, turn.advanced, turn.leased), time.monotonic() - began_at
-            self._rhythm.looked(found, again_in=turn.again_in, seconds=seconds)
+            self._rhythm.looked(max(turn.fanned_out, turn.advanced, turn.leased), again_in=turn.again_in)
         self._receive(turn, self._rhythm.seconds_left)
         if turn:
             self._rhythm.stay_alert()
@@ -184,11 +182,10 @@ class Worker:
         """Fan out, go on with what was asked for in bulk, and lease and begin what is due."""
         if self.stopping.is_set():
             return
-        work = due.work(now=self.clock(), using=self.using)
+        now, batch = self.clock(), conf.settings.FAN_OUT_BATCH
+        work = due.work(now=now, using=self.using)
         if work.events:
-            turn.fanned_out = fan_out.expand(
-                conf.settings.FAN_OUT_BATCH, now=self.clock(), using=self.using, subscriptions=self._subscriptions
-            )
+            turn.fanned_out = fan_out.expand(batch, now=now, using=self.using, subscriptions=self._subscriptions)
         if work.in_bulk:
             turn.advanced = self._advance()
         if work.deliveries or turn.fanned_out or turn.advanced:

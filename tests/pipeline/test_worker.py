@@ -541,6 +541,7 @@ class TestIdle:
         now = [100.0]
         monkeypatch.setattr(rhythm.time, "monotonic", lambda: now[0])
         its, pauses = rhythm.Rhythm(), []
+        assert its.is_due()
         its.looked(3, again_in=None)
         its.stay_alert()
         for _ in range(40):
@@ -551,7 +552,6 @@ class TestIdle:
         closely = pauses.count(0.01)
         assert 18 <= closely <= 22  # a fifth of a second
         assert pauses[closely : closely + 8] == [0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.0, 1.0]
-
         its.wake()
         assert its.is_due()
         its.looked(0, again_in=None)
@@ -559,6 +559,7 @@ class TestIdle:
 
     def test_a_worthwhile_look_is_followed_by_the_next_at_once(self):
         its = rhythm.Rhythm()
+        assert its.is_due()
         its.looked(rhythm.WORTHWHILE, again_in=None)
         assert its.is_due()
         its.looked(1, again_in=None)
@@ -569,7 +570,9 @@ class TestIdle:
         now = [100.0]
         monkeypatch.setattr(rhythm.time, "monotonic", lambda: now[0])
         its = rhythm.Rhythm()
-        its.looked(3, again_in=None, seconds=seconds)
+        assert its.is_due()
+        now[0] += seconds
+        its.looked(3, again_in=None)
         assert its.seconds_left == pytest.approx(max(rest, rhythm.CLOSELY_SECONDS))
         its.wake()
         assert its.is_due() == (rest == 0)
@@ -578,10 +581,14 @@ class TestIdle:
         assert its.is_due()
 
     @pytest.mark.parametrize(("found", "again_in"), [(rhythm.WORTHWHILE, None), (3, 0.0), (0, 0.0)])
-    def test_it_does_not_rest_where_there_is_more(self, found, again_in):
+    def test_it_does_not_rest_where_there_is_more(self, monkeypatch, found, again_in):
+        now = [100.0]
+        monkeypatch.setattr(rhythm.time, "monotonic", lambda: now[0])
         its = rhythm.Rhythm()
-        its.looked(found, again_in=again_in, seconds=1.0)
-        assert its.seconds_left <= rhythm.CLOSELY_SECONDS
+        assert its.is_due()
+        now[0] += 1.0
+        its.looked(found, again_in=again_in)
+        assert its.seconds_left <= rhythm.CLOSELY_SECONDS + 1e-9
         its.wake()
         assert its.is_due()
 
