@@ -303,10 +303,8 @@ class Worker:
             except _DATABASE_FAILED:
                 raise
             except Exception:
-                logger.exception(
-                    "An attempt could not be recorded.",
-                    extra={"event": "attempt.not_recorded", "delivery_id": item[0].delivery_id},
-                )
+                extra = {"event": "attempt.not_recorded", "delivery_id": item[0].delivery_id}
+                logger.exception("An attempt could not be recorded.", extra=extra)
         return settled
 
     def _upkeep(self) -> None:
