@@ -84,7 +84,9 @@ def prune_attempts(*, now: datetime, using: str) -> int:
 @writing.in_transaction
 def prune_deliveries(*, now: datetime, using: str) -> int:
     """Delete old settled deliveries that are not in the DLQ, once their attempts are gone."""
-    old = now - timedelta(days=conf.settings.DELIVERY_RETENTION_DAYS)
+    # Those whose attempts are kept for longer are not looked at in vain.
+    days = max(conf.settings.DELIVERY_RETENTION_DAYS, conf.settings.ATTEMPT_RETENTION_DAYS)
+    old = now - timedelta(days=days)
     deliveries = Delivery.objects.using(using).filter(created_at__lt=old, completed_at__lt=old)
     attempts = Attempt.objects.using(using).filter(delivery_id=models.OuterRef("pk"))
     replays = Delivery.objects.using(using).filter(replay_of_id=models.OuterRef("pk"), state=Delivery.State.PENDING)
