@@ -14,7 +14,7 @@ def selects():
     made = []
     with CaptureQueriesContext(connection) as captured:
         yield made
-    made += [query["sql"] for query in captured.captured_queries if query["sql"].lstrip("(").startswith("SELECT")]
+    made += [query["sql"] for query in captured.captured_queries if query["sql"].lstrip("( \n").startswith("SELECT")]
 
 
 def rows_read(sql):

@@ -11,7 +11,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from django_relay import conf
-from django_relay.models import Delivery, DLQEntry, Endpoint, Event, Replay, paging, rankings, statistics
+from django_relay.models import Delivery, DLQEntry, Endpoint, Event, Replay, due, paging, rankings, statistics
 from django_relay.models.lists import Owner
 from django_relay.pipeline import matching, replays, upkeep
 from tests.api import callers
@@ -167,6 +167,14 @@ def of_replays():
             yield f"replay {kind} ({tenant_id})", made, replays.CHUNK
 
 
+def of_workers():
+    """Give what every look of a worker begins with, with something to do and with nothing."""
+    for now in (timezone.now(), timezone.now() - timedelta(days=400)):
+        with selects() as made:
+            due.work(now=now, using=USING)
+        yield f"a look of {now:%Y}", made, 1
+
+
 def of_all_surfaces(client):
     yield from of_models(ORDINARY, *PEOPLE)
     for person in PEOPLE:
@@ -177,6 +185,7 @@ def of_all_surfaces(client):
     yield from of_api(callers.operator(), one, entry, is_operator=True)
     yield from of_admin(client, one, entry)
     yield from of_replays()
+    yield from of_workers()
     yield from of_upkeep()
 
 

@@ -2,7 +2,7 @@
 
 import json
 import signal
-from collections import defaultdict
+from collections import Counter, defaultdict
 
 import pytest
 
@@ -164,22 +164,11 @@ class TestCelery(JobSourceCases):
     def test_chords_are_workflows(self, stage_of_jobs, system):
         workers = system.start()
         runs = system.run(CANVASES)
-        wait_until(lambda: _is_over(set(runs.values())), 40, "all is told", every=0.2)
-        names = {run_id: label for label, run_id in runs.items()}
-        found = defaultdict(list)
-        for name, payload in (
-            Event.objects.filter(event_type__contains=".workflow.").order_by("pk").values_list("event_type", "payload")
-        ):
-            data = json.loads(payload)
-            found[names[data["run_id"]]].append(
-                (name.removeprefix("dispatch.workflow."), data.get("step_number"), data.get("steps"))
-            )
         step = "step.completed"
         chord = [("started", None, 2), (step, 1, 2), (step, 1, 2), (step, 2, 2), ("completed", None, 2)]
-        assert found.pop("chord that fails")[-1] != ("completed", None, 2)
-        assert found == {
+        expected = {
             "chord": chord,
-            "chord of chains": [chord[0], (step, 1, 2), *chord[1:]],
+            "chord of chains": [*chord, (step, 1, 2)],
             "chain with a group": [
                 ("started", None, 3),
                 (step, 1, 3),
@@ -190,6 +179,16 @@ class TestCelery(JobSourceCases):
             ],
             "chain that ends in a group": [("started", None, None), (step, 1, None), (step, 2, None), (step, 2, None)],
         }
+        # Celery starts a chord's body before it says that the last of its header succeeded: two workers, in any order.
+        wait_until(lambda: _is_over(set(runs.values())), 40, "all is told", every=0.2)
+        found = _steps(runs)
+        failed = found.pop("chord that fails")
+        assert failed[0][0] == "started"
+        assert ("completed", None, 2) not in failed
+        assert {label: told[0] for label, told in found.items()} == {label: told[0] for label, told in expected.items()}
+        assert {label: Counter(told) for label, told in found.items()} == {
+            label: Counter(told) for label, told in expected.items()
+        }
         system.stop(workers)
 
     def test_a_worker_that_is_killed_is_found_by_the_sweep(self, stage_of_jobs, system):
@@ -199,6 +198,18 @@ class TestCelery(JobSourceCases):
         workers.kill()
         assert stage_of_jobs.command("relay_prune").wait(30) == 0
         assert _lives({"killed": job_id}) == {"killed": (ENQUEUED, STARTED, FAILED)}
+
+
+def _steps(runs):
+    """Return what was told of each workflow, by its label: kind of event, number of the step, number of steps."""
+    names = {run_id: label for label, run_id in runs.items()}
+    found = defaultdict(list)
+    told = Event.objects.filter(event_type__contains=".workflow.").order_by("pk")
+    for name, payload in told.values_list("event_type", "payload"):
+        data = json.loads(payload)
+        kind = name.removeprefix("dispatch.workflow.")
+        found[names[data["run_id"]]].append((kind, data.get("step_number"), data.get("steps")))
+    return found
 
 
 def _lives(ids, *, last=False):
