@@ -108,6 +108,10 @@ class Work(NamedTuple):
     """Whether a replay or an erasure is in progress."""
 
 
+EVERYTHING = Work(events=True, deliveries=True, in_bulk=True)
+"""For who has no need to ask."""
+
+
 def work(*, now: datetime, using: str) -> Work:
     """Return what there may be to do, by one cheap query, so that a look that finds nothing costs next to nothing."""
     connection = connections[using]

@@ -26,6 +26,8 @@ class Rhythm:
         self._alert_until = self._woken_until = float("-inf")
         self._look_at = self._rested_at = self._looks_since = 0.0
         self._pause = 0.0
+        self.is_busy = False
+        """Whether the last look found so much that the next need not ask first whether there is anything."""
 
     @property
     def seconds_left(self) -> float:
@@ -52,7 +54,8 @@ class Rhythm:
         What comes meanwhile without a word is found at the latest after ``POLL_SECONDS``.
         """
         now = time.monotonic()
-        if found >= WORTHWHILE:
+        self.is_busy = found >= WORTHWHILE
+        if self.is_busy:
             self._pause = 0.0
         elif again_in and now >= self._woken_until:
             self._pause = max(min(again_in, float(conf.settings.POLL_SECONDS)), CLOSELY_SECONDS)
@@ -60,7 +63,7 @@ class Rhythm:
             self._pause = CLOSELY_SECONDS
         else:
             self._pause = min(max(2 * self._pause, CLOSELY_SECONDS), float(conf.settings.POLL_SECONDS))
-        found_all = found < WORTHWHILE and again_in is None
+        found_all = not self.is_busy and again_in is None
         excess = max(now - self._looks_since - QUICK_SECONDS, 0.0)
         rest = min(REST * excess, LONGEST_REST_SECONDS) if found_all else 0.0
         self._rested_at = now + rest

@@ -183,7 +183,7 @@ class Worker:
         if self.stopping.is_set():
             return
         now, batch = self.clock(), conf.settings.FAN_OUT_BATCH
-        work = due.work(now=now, using=self.using)
+        work = due.EVERYTHING if self._rhythm.is_busy else due.work(now=now, using=self.using)
         if work.events:
             turn.fanned_out = fan_out.expand(batch, now=now, using=self.using, subscriptions=self._subscriptions)
         if work.in_bulk:

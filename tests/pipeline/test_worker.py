@@ -562,8 +562,10 @@ class TestIdle:
         assert its.is_due()
         its.looked(rhythm.WORTHWHILE, again_in=None)
         assert its.is_due()
+        assert its.is_busy
         its.looked(1, again_in=None)
         assert not its.is_due()
+        assert not its.is_busy
 
     @pytest.mark.parametrize(("seconds", "rest"), [(0.005, 0.0), (0.02, 0.04), (3.0, 0.1)])
     def test_on_a_busy_machine_it_rests_after_a_look_that_found_all_whoever_wakes_it(self, monkeypatch, seconds, rest):
