@@ -44,8 +44,10 @@ class Claim:
 
     leases: list[Lease] = field(default_factory=list)
     again_in: float | None = None
-    """After how many seconds to look again, where something due waits for a rate limit alone, was left for want of room
-    or not all endpoints were seen: 0 is soon, ``None`` is where nothing is known to wait."""
+    """After how many seconds to look again, where something due waits for a rate limit alone or not all endpoints were
+    seen: 0 is soon, ``None`` is where nothing is known to wait."""
+    is_partial: bool = False
+    """Whether more may be due than there was room for."""
 
 
 def claim(limit: int, *, now: datetime, using: str, gates: Gates | None = None) -> Claim:
@@ -57,7 +59,7 @@ def claim(limit: int, *, now: datetime, using: str, gates: Gates | None = None) 
     if gates is None:
         most = conf.settings.MAX_IN_FLIGHT_PER_ENDPOINT
         gates = Gates(pacing.Shares(places=limit, most=most, first=most))
-    return _claim(limit, gates, now=now, using=using) if limit > 0 else Claim()
+    return _claim(limit, gates, now=now, using=using) if limit > 0 else Claim(is_partial=True)
 
 
 @writing.in_transaction
@@ -71,12 +73,12 @@ def _claim(limit: int, gates: Gates, *, now: datetime, using: str) -> Claim:
     allotted = gates.shares.allot(counts, limit)
     taken = database.take(allotted, now=now) if allotted else []
     _reserve(taken, waiting, paces, now=now, using=using)
-    is_partial = gates.after is not None or sum(allotted.values()) < sum(counts.values())
-    again_in = 0.0 if is_partial else _next_slot(left, paces, now)
+    is_partial = sum(counts.values()) >= limit or sum(allotted.values()) < sum(counts.values())
+    again_in = 0.0 if gates.after is not None else _next_slot(left, paces, now)
     if again_in and (len(left) < len(seen) or gates.shares.full()):
         again_in = 0.0  # of the others there may be more at any time
     if not taken:
-        return Claim(again_in=again_in)
+        return Claim([], again_in, is_partial)
     events = {event.id: event for event in database.events({row.event_id for row in taken})}
     if len(events) < len({row.event_id for row in taken}):
         _cancel([row for row in taken if row.event_id not in events], now=now, using=using)
@@ -86,7 +88,8 @@ def _claim(limit: int, gates: Gates, *, now: datetime, using: str) -> Claim:
     ours = [row for row in taken if row.event_id in events and row.endpoint_id in ready]
     token, until = uuid.uuid4(), now + timedelta(seconds=conf.settings.LEASE_SECONDS)
     database.mark([row.id for row in ours], token, now=now, until=until)
-    return Claim([_of(row, events[row.event_id], ready[row.endpoint_id], token) for row in ours], again_in)
+    found = [_of(row, events[row.event_id], ready[row.endpoint_id], token) for row in ours]
+    return Claim(found, again_in, is_partial)
 
 
 def _allowed(item: due.Waiting, paces: dict[str, EndpointPace], now: datetime) -> int:

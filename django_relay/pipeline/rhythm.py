@@ -10,8 +10,8 @@ ALERT_SECONDS = 0.2
 CLOSELY_SECONDS = 0.01
 WORTHWHILE = 64
 """A look that found so many is followed by the next at once; one that found less waits for its batch to be worth it."""
-QUICK_SECONDS = 0.01
-REST = 4.0
+QUICK_SECONDS = 0.02
+REST = 6.0
 """A look that takes longer than ``QUICK_SECONDS`` says that the machine is busy. When it found all there was, the next
 one comes only after so many times the excess, whoever wakes the worker meanwhile: a look costs the same for one as for
 many, and most of a busy machine belongs to those who make the events."""
@@ -48,10 +48,11 @@ class Rhythm:
         self._looks_since = time.monotonic()
         return self._looks_since >= self._look_at
 
-    def looked(self, found: int, *, again_in: float | None) -> None:
-        """Say how much a look found, and after how many seconds more is known to come; this decides when the next is.
+    def looked(self, found: int, *, again_in: float | None, is_partial: bool = False) -> None:
+        """Say how much a look found, after how many seconds more is known to come, and whether it left something.
 
-        What comes meanwhile without a word is found at the latest after ``POLL_SECONDS``.
+        This decides when the next is. What comes meanwhile without a word is found at the latest after
+        ``POLL_SECONDS``.
         """
         now = time.monotonic()
         self.is_busy = found >= WORTHWHILE
@@ -63,7 +64,7 @@ class Rhythm:
             self._pause = CLOSELY_SECONDS
         else:
             self._pause = min(max(2 * self._pause, CLOSELY_SECONDS), float(conf.settings.POLL_SECONDS))
-        found_all = not self.is_busy and again_in is None
+        found_all = not self.is_busy and not is_partial and again_in is None
         excess = max(now - self._looks_since - QUICK_SECONDS, 0.0)
         rest = min(REST * excess, LONGEST_REST_SECONDS) if found_all else 0.0
         self._rested_at = now + rest

@@ -60,10 +60,13 @@ class Turn:
     fanned_out: int = 0
     advanced: int = 0
     """How much of a replay or an erasure was done."""
-    leased: int = 0
-    again_in: float | None = None
-    """When there may be more, see ``leases.Claim``."""
+    claim: leases.Claim = field(default_factory=leases.Claim)
     settled: list[Settled] = field(default_factory=list)
+
+    @property
+    def leased(self) -> int:
+        """How many deliveries."""
+        return len(self.claim.leases)
 
     def __bool__(self) -> bool:
         return bool(self.fanned_out or self.advanced or self.leased or self.settled)
@@ -167,7 +170,8 @@ class Worker:
         turn, looks = Turn(), self._rhythm.is_due()
         if looks:
             self._look(turn)
-            self._rhythm.looked(max(turn.fanned_out, turn.advanced, turn.leased), again_in=turn.again_in)
+            found = max(turn.fanned_out, turn.advanced, turn.leased)
+            self._rhythm.looked(found, again_in=turn.claim.again_in, is_partial=turn.claim.is_partial)
         self._receive(turn, self._rhythm.seconds_left)
         if turn:
             self._rhythm.stay_alert()
@@ -180,8 +184,6 @@ class Worker:
 
     def _look(self, turn: Turn) -> None:
         """Fan out, go on with what was asked for in bulk, and lease and begin what is due."""
-        if self.stopping.is_set():
-            return
         now, batch = self.clock(), conf.settings.FAN_OUT_BATCH
         work = due.EVERYTHING if self._rhythm.is_busy else due.work(now=now, using=self.using)
         if work.events:
@@ -189,7 +191,7 @@ class Worker:
         if work.in_bulk:
             turn.advanced = self._advance()
         if work.deliveries or turn.fanned_out or turn.advanced:
-            turn.leased, turn.again_in = self._claim()
+            turn.claim = self._claim()
 
     def _advance(self) -> int:
         """Do a chunk of a replay or of an erasure; if none can go on, not every look need find that out."""
@@ -221,11 +223,10 @@ class Worker:
             except (DatabaseError, InterfaceError) as error:
                 self._wait_for_database(error)
 
-    def _claim(self) -> tuple[int, float | None]:
+    def _claim(self) -> leases.Claim:
         ends_at = time.monotonic() + conf.settings.LEASE_SECONDS
         now = self.clock()
-        free = self.transport.capacity - self.in_flight
-        claim = leases.claim(free, now=now, using=self.using, gates=self._gates)
+        claim = leases.claim(self.transport.capacity - self.in_flight, now=now, using=self.using, gates=self._gates)
         left = deque(claim.leases)
         try:
             while left:
@@ -236,7 +237,7 @@ class Worker:
                     self._in_hand.hold(lease, ends_at)
         finally:
             self._in_hand.unsent += left
-        return len(claim.leases), claim.again_in
+        return claim
 
     def _begin(self, lease: Lease, now: datetime, ends_at: float) -> None:
         """Hand a lease's attempt to the transport; ``ends_at`` is when the lease ends, by the monotonic clock."""

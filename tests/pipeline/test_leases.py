@@ -225,14 +225,17 @@ class TestFairness:
         assert max(limit - 3, 2) <= len(found) <= limit  # what a tenant does not use of its turn comes next time
         assert others in found
 
-    def test_says_whether_it_leaves_anything_that_it_saw(self):
+    def test_says_whether_there_may_have_been_no_room_for_more(self):
         endpoint, now = make_endpoint(), timezone.now()
-        for _ in range(3):
+        for _ in range(6):
             make_delivery(endpoint=endpoint, next_attempt_at=now)
-        some = take(50, gates(most=2, first=2), now)
-        assert (len(some.leases), some.again_in) == (2, 0.0)
-        rest = take(50, gates(), now)
-        assert (len(rest.leases), rest.again_in) == (1, None)
+        of_its_share = take(50, gates(most=2, first=2), now)
+        of_the_places = take(2, gates(), now)
+        all_there_was = take(50, gates(), now)
+        for found in (of_its_share, of_the_places, all_there_was):
+            assert (len(found.leases), found.again_in) == (2, None)
+        assert [found.is_partial for found in (of_its_share, of_the_places, all_there_was)] == [True, True, False]
+        assert take(0, gates(), now).is_partial
 
     def test_endpoints_take_turns(self):
         now, endpoints = timezone.now(), [make_endpoint() for _ in range(3)]

@@ -567,7 +567,7 @@ class TestIdle:
         assert not its.is_due()
         assert not its.is_busy
 
-    @pytest.mark.parametrize(("seconds", "rest"), [(0.005, 0.0), (0.02, 0.04), (3.0, 0.1)])
+    @pytest.mark.parametrize(("seconds", "rest"), [(0.015, 0.0), (0.03, 0.06), (3.0, 0.1)])
     def test_on_a_busy_machine_it_rests_after_a_look_that_found_all_whoever_wakes_it(self, monkeypatch, seconds, rest):
         now = [100.0]
         monkeypatch.setattr(rhythm.time, "monotonic", lambda: now[0])
@@ -582,14 +582,17 @@ class TestIdle:
         now[0] += rest + 0.001
         assert its.is_due()
 
-    @pytest.mark.parametrize(("found", "again_in"), [(rhythm.WORTHWHILE, None), (3, 0.0), (0, 0.0)])
-    def test_it_does_not_rest_where_there_is_more(self, monkeypatch, found, again_in):
+    @pytest.mark.parametrize(
+        ("found", "again_in", "is_partial"),
+        [(rhythm.WORTHWHILE, None, False), (3, 0.0, False), (0, 0.0, False), (3, None, True)],
+    )
+    def test_it_does_not_rest_where_there_is_more(self, monkeypatch, found, again_in, is_partial):
         now = [100.0]
         monkeypatch.setattr(rhythm.time, "monotonic", lambda: now[0])
         its = rhythm.Rhythm()
         assert its.is_due()
         now[0] += 1.0
-        its.looked(found, again_in=again_in)
+        its.looked(found, again_in=again_in, is_partial=is_partial)
         assert its.seconds_left <= rhythm.CLOSELY_SECONDS + 1e-9
         its.wake()
         assert its.is_due()
