@@ -161,7 +161,8 @@ class Worker:
         """Do one turn: fan out, lease and submit what is due, wait for outcomes, settle those there are."""
         turn = Turn()
         self._advance_at = float("-inf")
-        self._look(turn)
+        if not self.stopping.is_set():
+            self._look(turn)
         self._receive(turn, wait_seconds)
         return turn
 
@@ -189,15 +190,14 @@ class Worker:
         if work.events:
             turn.fanned_out = fan_out.expand(batch, now=now, using=self.using, subscriptions=self._subscriptions)
         if work.in_bulk:
-            turn.advanced = self._advance()
+            turn.advanced = self._advance(now)
         if work.deliveries or turn.fanned_out or turn.advanced:
             turn.claim = self._claim()
 
-    def _advance(self) -> int:
+    def _advance(self, now: datetime) -> int:
         """Do a chunk of a replay or of an erasure; if none can go on, not every look need find that out."""
         if time.monotonic() < self._advance_at:
             return 0
-        now = self.clock()
         advanced = replays.advance(now=now, using=self.using) or erasures.advance(now=now, using=self.using)
         self._advance_at = time.monotonic() + (0.0 if advanced else _ADVANCE_SECONDS)
         return advanced
