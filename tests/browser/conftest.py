@@ -119,7 +119,7 @@ def browsing(chromium: Browser, site: Site, **options) -> Iterator[Page]:
     site.watch(page)
     try:
         yield page
-        assert site.complaints == []
+        assert site.complaints == [], site.process.output[-3_000:]
         assert "rlp_" not in site.process.output
         assert "rls_" not in site.process.output
     finally:
