@@ -7,7 +7,7 @@ import functools
 import json
 import sqlite3
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
@@ -186,7 +186,7 @@ def _values(field: "models.Field[Any, Any]", rows: Sequence[models.Model]) -> li
 def _insert_anywhere(model: type[models.Model], rows: _Rows, using: str) -> set[Any]:
     """Insert by ``VALUES``, as every database has it."""
     connection = connections[using]
-    fields = _fields_of(model, tuple(rows[0]))
+    fields = _fields_of(model, rows[0])
     size = max(connection.ops.bulk_batch_size(fields, list(rows)), 1)
     inserted: set[Any] = set()
     for start in range(0, len(rows), size):
@@ -251,7 +251,7 @@ def _form(model: type[models.Model], names: tuple[str, ...], using: str) -> _For
     )
 
 
-def _fields_of(model: type[models.Model], names: Sequence[str]) -> _Fields:
+def _fields_of(model: type[models.Model], names: Container[str]) -> _Fields:
     return [field for field in model._meta.concrete_fields if field.attname in names]
 
 

@@ -4,6 +4,7 @@ import pytest
 
 from django_relay.admin.endpoints import EndpointAdmin
 from django_relay.models import Application, AuditEntry, Endpoint, Replay
+from tests import meanwhile
 from tests.factories import make_delivery, make_endpoint, make_event, make_event_type
 
 pytestmark = pytest.mark.django_db
@@ -83,15 +84,8 @@ class TestAnEndpointThatIsDeletedMeanwhile:
     """By others, between the moment in which a request found it and that in which it does something to it."""
 
     @pytest.fixture(autouse=True)
-    def meanwhile(self, monkeypatch):
-        found = EndpointAdmin.get_object
-
-        def get_object(self, *args, **kwargs):
-            row = found(self, *args, **kwargs)
-            Endpoint.objects.get(pk=row.pk).delete()
-            return row
-
-        monkeypatch.setattr(EndpointAdmin, "get_object", get_object)
+    def others(self, monkeypatch):
+        meanwhile.delete_each_endpoint_once_found(monkeypatch, EndpointAdmin, "get_object")
 
     def test_is_not_changed_and_the_list_says_so(self, boss, client, endpoint):
         response = change(client, endpoint, description="new")

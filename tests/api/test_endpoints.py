@@ -2,6 +2,7 @@ import pytest
 
 from django_relay.api.endpoints import EndpointResource
 from django_relay.models import AuditEntry, Endpoint
+from tests import meanwhile
 from tests.api.callers import code_of, operator, tenant
 from tests.factories import make_endpoint
 from tests.people import ALICE, CHARLIE
@@ -165,14 +166,7 @@ class TestSecret:
     [("PATCH", "", 409), ("DELETE", "", 204), ("GET", "/secret", 404), ("POST", "/rotate-secret", 400)],
 )
 def test_one_that_others_delete_meanwhile_is_not_changed(monkeypatch, method, place, status):
-    found = EndpointResource.endpoint
-
-    def endpoint_of(self, endpoint_id):
-        row = found(self, endpoint_id)
-        Endpoint.objects.get(pk=row.pk).delete()
-        return row
-
-    monkeypatch.setattr(EndpointResource, "endpoint", endpoint_of)
+    meanwhile.delete_each_endpoint_once_found(monkeypatch, EndpointResource, "endpoint")
     endpoint = make_endpoint(description="Books")
     answer = tenant().call(
         method, f"endpoints/{endpoint.pk}{place}", {"description": "new"} if method == "PATCH" else None

@@ -8,6 +8,7 @@ from django.utils import timezone
 from django_relay.models import AuditEntry, Endpoint
 from django_relay.portal import endpoints
 from django_relay.rules import signing
+from tests import meanwhile
 from tests.factories import make_delivery, make_endpoint, make_event, make_event_type
 from tests.people import ALICE, CHARLIE
 from tests.portal.visitors import Visitor, text_of
@@ -30,15 +31,8 @@ class TestOneThatIsDeletedMeanwhile:
     """By others, between the moment in which a request found it and that in which it does something to it."""
 
     @pytest.fixture(autouse=True)
-    def meanwhile(self, monkeypatch):
-        found = endpoints.find
-
-        def find(visit, endpoint_id):
-            endpoint = found(visit, endpoint_id)
-            Endpoint.objects.get(pk=endpoint.pk).delete()
-            return endpoint
-
-        monkeypatch.setattr(endpoints, "find", find)
+    def others(self, monkeypatch):
+        meanwhile.delete_each_endpoint_once_found(monkeypatch, endpoints, "find")
 
     @pytest.mark.parametrize(
         ("name", "values"),
