@@ -115,6 +115,15 @@ class TestEvent:
         assert make_event() != make_event()
         assert Event.objects.filter(idempotency_key="").count() == 2
 
+    def test_to_write_one_does_not_lock_its_application(self):
+        """As a foreign key would: everybody who emits would share one row's lock."""
+        with connection.cursor() as cursor:
+            constraints = connection.introspection.get_constraints(cursor, Event._meta.db_table)
+        assert constraints
+        assert not [
+            name for name, it in constraints.items() if it["foreign_key"] and it["columns"] == ["application_id"]
+        ]
+
 
 class TestReplay:
     @pytest.mark.parametrize(

@@ -161,6 +161,14 @@ class TestDeliveries:
         age(Delivery.objects.filter(pk=entry.delivery_id), 400, "completed_at")
         assert chore("deliveries") == 0
 
+    def test_they_stay_as_long_as_attempts(self):
+        make_delivery(state="cancelled")
+        age(Delivery.objects, 100, "created_at", "completed_at")
+        with relay(ATTEMPT_RETENTION_DAYS=101):
+            assert chore("deliveries") == 0
+        with relay(ATTEMPT_RETENTION_DAYS=99):
+            assert chore("deliveries") == 1
+
     def test_one_with_attempts_or_a_replay_under_way_waits_for_them(self):
         delivery = make_delivery(state="failed")
         make_attempt(delivery)

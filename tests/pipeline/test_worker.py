@@ -597,6 +597,32 @@ class TestIdle:
         its.wake()
         assert its.is_due()
 
+    @pytest.mark.parametrize("is_more", [True, False])
+    def test_a_claim_without_room_for_all_there_is_is_followed_by_the_next_at_once(self, monkeypatch, is_more):
+        monkeypatch.setattr(rhythm, "QUICK_SECONDS", 0.0)
+        monkeypatch.setattr(rhythm, "LONGEST_REST_SECONDS", 60.0)
+        monkeypatch.setattr(rhythm, "REST", 1e9)
+        for _ in range(2 if is_more else 1):
+            make_delivery()
+        with relay(MAX_IN_FLIGHT=1 if is_more else 2), make_worker() as it:
+            it._turn()
+            it._hear()
+            assert it._rhythm.is_due() is is_more
+
+    def test_after_much_it_does_not_ask_whether_there_is_anything(self, monkeypatch):
+        work, asked = worker.due.work, []
+        monkeypatch.setattr(worker.due, "work", lambda **arguments: asked.append(arguments) or work(**arguments))
+        monkeypatch.setattr(rhythm, "WORTHWHILE", 2)
+        for _ in range(2):
+            make_delivery()
+        with make_worker() as it:
+            counts = []
+            for _ in range(3):
+                it._rhythm._look_at = 0.0
+                it._turn()
+                counts.append(len(asked))
+        assert counts == [1, 1, 2]
+
 
 class TestNoTransactionWhileSending:
     @pytest.mark.django_db(transaction=True)

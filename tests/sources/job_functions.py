@@ -5,6 +5,8 @@ import time
 from pathlib import Path
 
 HANG_SECONDS = 30
+SENT_SECONDS = 0.5
+"""After which a worker has sent what its jobs before this one returned."""
 
 
 def succeed(word="fine"):
@@ -26,8 +28,13 @@ def hang():
 
 
 def die(folder):
-    """End the worker as the kernel does when memory runs out, the first time."""
+    """End the worker as the kernel does when memory runs out, the first time.
+
+    Not while it sends the result of another job: it would leave the lock of the pipe taken, for which its siblings and
+    their cluster's end then wait for ever (`multiprocessing.Queue`).
+    """
     if _count(folder) == 1:
+        time.sleep(SENT_SECONDS)
         os.kill(os.getpid(), 9)
 
 
