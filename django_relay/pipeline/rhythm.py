@@ -2,6 +2,7 @@
 
 import threading
 import time
+from pathlib import Path
 
 from django_relay import conf
 
@@ -10,12 +11,13 @@ ALERT_SECONDS = 0.2
 CLOSELY_SECONDS = 0.01
 WORTHWHILE = 64
 """A look that found so many is followed by the next at once; one that found less waits for its batch to be worth it."""
-QUICK_SECONDS = 0.02
-REST = 6.0
-"""A look that takes longer than ``QUICK_SECONDS`` says that the machine is busy. When it found all there was, the next
-one comes only after so many times the excess, whoever wakes the worker meanwhile: a look costs the same for one as for
-many, and most of a busy machine belongs to those who make the events."""
+SHORT_WAIT_SECONDS = 0.002
+REST = 20.0
+"""A look in which the worker waited longer than ``SHORT_WAIT_SECONDS`` for a processor says that the machine is busy.
+When it found all there was, the next one comes only after so many times the excess, whoever wakes the worker meanwhile:
+a look costs the same for one as for many, and most of a busy machine belongs to those who make the events."""
 LONGEST_REST_SECONDS = 0.1
+_SCHEDULED = Path("/proc/thread-self/schedstat")
 
 
 class Rhythm:
@@ -24,7 +26,7 @@ class Rhythm:
     def __init__(self) -> None:
         self._woken = threading.Event()
         self._alert_until = self._woken_until = float("-inf")
-        self._look_at = self._rested_at = self._looks_since = 0.0
+        self._look_at = self._rested_at = self._waited = 0.0
         self._pause = 0.0
         self.is_busy = False
         """Whether the last look found so much that the next need not ask first whether there is anything."""
@@ -45,8 +47,10 @@ class Rhythm:
             self._look_at, self._pause = min(self._look_at, self._rested_at), CLOSELY_SECONDS
             self.stay_alert()
             self._woken_until = self._alert_until
-        self._looks_since = time.monotonic()
-        return self._looks_since >= self._look_at
+        if time.monotonic() < self._look_at:
+            return False
+        self._waited = waited_seconds()
+        return True
 
     def looked(self, found: int, *, again_in: float | None, is_partial: bool = False) -> None:
         """Say how much a look found, after how many seconds more is known to come, and whether it left something.
@@ -65,7 +69,7 @@ class Rhythm:
         else:
             self._pause = min(max(2 * self._pause, CLOSELY_SECONDS), float(conf.settings.POLL_SECONDS))
         found_all = not self.is_busy and not is_partial and again_in is None
-        excess = max(now - self._looks_since - QUICK_SECONDS, 0.0)
+        excess = max(waited_seconds() - self._waited - SHORT_WAIT_SECONDS, 0.0)
         rest = min(REST * excess, LONGEST_REST_SECONDS) if found_all else 0.0
         self._rested_at = now + rest
         self._look_at = now + max(self._pause, rest)
@@ -73,3 +77,14 @@ class Rhythm:
     def stay_alert(self) -> None:
         """Look closely for a while: there was work."""
         self._alert_until = time.monotonic() + ALERT_SECONDS
+
+
+def waited_seconds() -> float:
+    """Return how long this thread has waited for a processor since it began; 0.0 where the system does not say.
+
+    Linux does: the second number of ``schedstat``, in nanoseconds (Documentation/scheduler/sched-stats.rst).
+    """
+    try:
+        return int(_SCHEDULED.read_bytes().split()[1]) / 1e9
+    except OSError:
+        return 0.0

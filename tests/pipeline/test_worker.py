@@ -1,6 +1,9 @@
 import base64
 import json
 import logging
+import os
+import subprocess
+import sys
 import time
 import uuid
 from dataclasses import replace
@@ -567,13 +570,14 @@ class TestIdle:
         assert not its.is_due()
         assert not its.is_busy
 
-    @pytest.mark.parametrize(("seconds", "rest"), [(0.015, 0.0), (0.03, 0.06), (3.0, 0.1)])
-    def test_on_a_busy_machine_it_rests_after_a_look_that_found_all_whoever_wakes_it(self, monkeypatch, seconds, rest):
-        now = [100.0]
+    @pytest.mark.parametrize(("waits", "rest"), [(0.001, 0.0), (0.005, 0.06), (3.0, 0.1)])
+    def test_on_a_busy_machine_it_rests_after_a_look_that_found_all_whoever_wakes_it(self, monkeypatch, waits, rest):
+        now, waited = [100.0], [7.0]
         monkeypatch.setattr(rhythm.time, "monotonic", lambda: now[0])
+        monkeypatch.setattr(rhythm, "waited_seconds", lambda: waited[0])
         its = rhythm.Rhythm()
         assert its.is_due()
-        now[0] += seconds
+        waited[0] += waits
         its.looked(3, again_in=None)
         assert its.seconds_left == pytest.approx(max(rest, rhythm.CLOSELY_SECONDS))
         its.wake()
@@ -587,19 +591,43 @@ class TestIdle:
         [(rhythm.WORTHWHILE, None, False), (3, 0.0, False), (0, 0.0, False), (3, None, True)],
     )
     def test_it_does_not_rest_where_there_is_more(self, monkeypatch, found, again_in, is_partial):
-        now = [100.0]
-        monkeypatch.setattr(rhythm.time, "monotonic", lambda: now[0])
+        waited = [7.0]
+        monkeypatch.setattr(rhythm, "waited_seconds", lambda: waited[0])
         its = rhythm.Rhythm()
         assert its.is_due()
-        now[0] += 1.0
+        waited[0] += 1.0
         its.looked(found, again_in=again_in, is_partial=is_partial)
         assert its.seconds_left <= rhythm.CLOSELY_SECONDS + 1e-9
         its.wake()
         assert its.is_due()
 
+    @pytest.mark.skipif(sys.platform != "linux", reason="only Linux says how long a thread waited")
+    def test_it_sees_that_others_want_the_processor(self):
+        def work(seconds):
+            waited, ends_at = rhythm.waited_seconds(), time.monotonic() + seconds
+            while time.monotonic() < ends_at:
+                pass
+            return rhythm.waited_seconds() - waited
+
+        processors = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, {min(processors)})
+        other = subprocess.Popen([sys.executable, "-c", "while True: pass"])  # on the same one: it inherits that
+        try:
+            time.sleep(0.2)
+            assert work(0.5) > 0.1
+        finally:
+            other.kill()
+            other.wait()
+            os.sched_setaffinity(0, processors)
+
+    def test_where_the_system_does_not_say_it_does_not_rest(self, monkeypatch, tmp_path):
+        monkeypatch.setattr(rhythm, "_SCHEDULED", tmp_path / "schedstat")
+        assert rhythm.waited_seconds() == 0.0
+
     @pytest.mark.parametrize("is_more", [True, False])
     def test_a_claim_without_room_for_all_there_is_is_followed_by_the_next_at_once(self, monkeypatch, is_more):
-        monkeypatch.setattr(rhythm, "QUICK_SECONDS", 0.0)
+        monkeypatch.setattr(rhythm, "waited_seconds", time.monotonic)  # it waits all the time
+        monkeypatch.setattr(rhythm, "SHORT_WAIT_SECONDS", 0.0)
         monkeypatch.setattr(rhythm, "LONGEST_REST_SECONDS", 60.0)
         monkeypatch.setattr(rhythm, "REST", 1e9)
         for _ in range(2 if is_more else 1):
