@@ -42,7 +42,7 @@ def run(stage: Stage, scale: str) -> Result:
         result.notes.append(f"there are no peers in {FOLDER}: run benchmarks/peers/setup.sh once")
         result.at_least("ours / django-webhook", None, 8)
         return result
-    rounds, count = (3, 5_000) if scale == "full" else (2, 2_000)
+    rounds, count = (3 if scale == "full" else 2), 5_000
     rows = []
     for number in range(rounds):
         for name in (OURS, "django_webhook", "drf_hooks"):

@@ -119,17 +119,27 @@ _VERSIONS = """
 """The open endpoints of some owners with the version of each row itself (PostgreSQL manual, 5.6)."""
 
 
-def expand(limit: int, *, now: datetime, using: str, subscriptions: Subscriptions | None = None) -> int:
-    """Fan out up to ``limit`` pending events; return how many were taken."""
+@dataclass(frozen=True, slots=True)
+class Expansion:
+    """What a fan-out did."""
+
+    events: int = 0
+    """How many it took."""
+    is_partial: bool = False
+    """Whether more may be pending."""
+
+
+def expand(limit: int, *, now: datetime, using: str, subscriptions: Subscriptions | None = None) -> Expansion:
+    """Fan out up to ``limit`` pending events."""
     return _expand(limit, subscriptions or Subscriptions(), now=now, using=using)
 
 
 @writing.in_transaction
-def _expand(limit: int, subscriptions: Subscriptions, *, now: datetime, using: str) -> int:
+def _expand(limit: int, subscriptions: Subscriptions, *, now: datetime, using: str) -> Expansion:
     is_postgres = connections[using].vendor == "postgresql"
-    events = (_lock_on_postgres if is_postgres else _lock_anywhere)(limit, using)
+    events = pending = (_lock_on_postgres if is_postgres else _lock_anywhere)(limit, using)
     if not events:
-        return 0
+        return Expansion()
     found = subscriptions.page(_owners(events), after=None, using=using)
     while len(found) > _PAGE and len(events) > 1:
         events = events[: len(events) // 2]  # the rest stays pending
@@ -143,7 +153,7 @@ def _expand(limit: int, subscriptions: Subscriptions, *, now: datetime, using: s
         counts = {event.id: len(wanted) for event, wanted in matched}
         _deliver([(event, item) for event, wanted in matched for item in wanted], now=now, using=using)
     (_mark_on_postgres if is_postgres else _mark_anywhere)(counts, now, using)
-    return len(counts)
+    return Expansion(len(counts), is_partial=len(counts) < len(pending) or len(pending) == limit)
 
 
 def _lock_anywhere(limit: int, using: str) -> list[_Event]:

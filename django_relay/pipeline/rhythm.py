@@ -16,7 +16,7 @@ REST = 20.0
 """A look in which the worker waited longer than ``SHORT_WAIT_SECONDS`` for a processor says that the machine is busy.
 When it found all there was, the next one comes only after so many times the excess, whoever wakes the worker meanwhile:
 a look costs the same for one as for many, and most of a busy machine belongs to those who make the events."""
-LONGEST_REST_SECONDS = 0.1
+LONGEST_REST_SECONDS = 0.2
 _SCHEDULED = Path("/proc/thread-self/schedstat")
 
 
@@ -68,7 +68,7 @@ class Rhythm:
             self._pause = CLOSELY_SECONDS
         else:
             self._pause = min(max(2 * self._pause, CLOSELY_SECONDS), float(conf.settings.POLL_SECONDS))
-        found_all = not self.is_busy and not is_partial and again_in is None
+        found_all = not is_partial and again_in is None
         excess = max(waited_seconds() - self._waited - SHORT_WAIT_SECONDS, 0.0)
         rest = min(REST * excess, LONGEST_REST_SECONDS) if found_all else 0.0
         self._rested_at = now + rest

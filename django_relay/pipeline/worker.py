@@ -8,7 +8,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Self
 
@@ -32,6 +31,7 @@ from django_relay.pipeline import (
     settlement,
     upkeep,
 )
+from django_relay.pipeline.turn import Turn
 from django_relay.rules import pacing
 from django_relay.transport import selection
 from django_relay.transport.base import Outcome, Transport
@@ -51,25 +51,6 @@ _DATABASE_PAUSE_SECONDS = 1.0
 _DATABASE_FAILED = (OperationalError, InterfaceError)
 """It is down, or says "not now": what was asked of it is asked again."""
 _last_upkeep = {"at": float("-inf")}  # per process: passes are short, upkeep is rare
-
-
-@dataclass
-class Turn:
-    """What one turn of the loop did."""
-
-    fanned_out: int = 0
-    advanced: int = 0
-    """How much of a replay or an erasure was done."""
-    claim: leases.Claim = field(default_factory=leases.Claim)
-    settled: list[Settled] = field(default_factory=list)
-
-    @property
-    def leased(self) -> int:
-        """How many deliveries."""
-        return len(self.claim.leases)
-
-    def __bool__(self) -> bool:
-        return bool(self.fanned_out or self.advanced or self.leased or self.settled)
 
 
 class Worker:
@@ -171,8 +152,7 @@ class Worker:
         turn, looks = Turn(), self._rhythm.is_due()
         if looks:
             self._look(turn)
-            found = max(turn.fanned_out, turn.advanced, turn.leased)
-            self._rhythm.looked(found, again_in=turn.claim.again_in, is_partial=turn.claim.is_partial)
+            self._rhythm.looked(turn.found, again_in=turn.claim.again_in, is_partial=turn.is_partial)
         self._receive(turn, self._rhythm.seconds_left)
         if turn:
             self._rhythm.stay_alert()
@@ -188,7 +168,7 @@ class Worker:
         now, batch = self.clock(), conf.settings.FAN_OUT_BATCH
         work = due.EVERYTHING if self._rhythm.is_busy else due.work(now=now, using=self.using)
         if work.events:
-            turn.fanned_out = fan_out.expand(batch, now=now, using=self.using, subscriptions=self._subscriptions)
+            turn.expansion = fan_out.expand(batch, now=now, using=self.using, subscriptions=self._subscriptions)
         if work.in_bulk:
             turn.advanced = self._advance(now)
         if work.deliveries or turn.fanned_out or turn.advanced:

@@ -24,7 +24,7 @@ SHORT = {"LEASE_SECONDS": 3, "TIMEOUT_SECONDS": 1.5}
 def fail(stage, count, *, tenant_id="acme"):
     """Leave so many events behind that were given up for each of the tenant's endpoints, and return their ids."""
     events = stage.emit(count, tenant_id=tenant_id)
-    while fan_out.expand(1_000, now=timezone.now(), using=USING):
+    while fan_out.expand(1_000, now=timezone.now(), using=USING).events:
         pass
     now = timezone.now()
     rows = Delivery.objects.pending().filter(event_id__in=events)

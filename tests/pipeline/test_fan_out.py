@@ -17,7 +17,7 @@ pytestmark = pytest.mark.django_db
 
 
 def expand(limit=500, now=None):
-    return fan_out.expand(limit, now=now or timezone.now(), using=USING)
+    return fan_out.expand(limit, now=now or timezone.now(), using=USING).events
 
 
 def receivers(event):
@@ -50,7 +50,8 @@ class TestExpand:
     def test_takes_no_more_than_its_limit_and_the_oldest_first(self):
         make_endpoint()
         events = [make_event() for _ in range(5)]
-        assert [expand(2), expand(2), expand(2), expand(2)] == [2, 2, 1, 0]
+        done = [fan_out.expand(2, now=timezone.now(), using=USING) for _ in range(4)]
+        assert [(one.events, one.is_partial) for one in done] == [(2, True), (2, True), (1, False), (0, False)]
         assert [delivery.event for delivery in Delivery.objects.order_by("pk")] == events
 
     def test_one_event_reaches_all_its_endpoints_once(self):
@@ -289,8 +290,8 @@ class TestBounds:
             make_endpoint()
         for _ in range(5):
             make_event()
-        taken = [fan_out.expand(100, now=timezone.now(), using=USING) for _ in range(4)]
-        assert taken == [2, 2, 1, 0]
+        done = [fan_out.expand(100, now=timezone.now(), using=USING) for _ in range(4)]
+        assert [(one.events, one.is_partial) for one in done] == [(2, True), (2, True), (1, False), (0, False)]
         assert Delivery.objects.count() == 15
 
     @pytest.mark.parametrize("events", [1, 3])
@@ -302,7 +303,8 @@ class TestBounds:
             make_event()
         other = make_event(person=CHARLIE)
         for left in range(events, -1, -1):
-            assert fan_out.expand(100, now=timezone.now(), using=USING) == 1
+            done = fan_out.expand(100, now=timezone.now(), using=USING)
+            assert (done.events, done.is_partial) == (1, left > 0)
             assert Event.objects.filter(status="pending").count() == left
         assert {event.matched_count for event in Event.objects.exclude(pk=other.pk)} == {11}
         assert Delivery.objects.count() == 11 * events
@@ -333,13 +335,13 @@ class TestBounds:
         make_endpoint(filters={"a": ["b"]})
         spoilt, good = make_event(), make_event(attributes={"a": "b"})
         Event.objects.filter(pk=spoilt.pk).update(attributes="abc")
-        assert fan_out.expand(100, now=timezone.now(), using=USING) == 2
+        assert fan_out.expand(100, now=timezone.now(), using=USING).events == 2
         assert [delivery.event for delivery in Delivery.objects.all()] == [good]
 
     def test_a_spoilt_endpoint_holds_up_no_other(self, caplog):
         good, spoilt = make_endpoint(), make_endpoint()
         Endpoint.objects.filter(pk=spoilt.pk).update(event_types=5)
         make_event()
-        assert fan_out.expand(100, now=timezone.now(), using=USING) == 1
+        assert fan_out.expand(100, now=timezone.now(), using=USING).events == 1
         assert [delivery.endpoint for delivery in Delivery.objects.all()] == [good]
         assert [record.event for record in caplog.records] == ["endpoint.unreadable"]

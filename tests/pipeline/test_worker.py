@@ -570,16 +570,20 @@ class TestIdle:
         assert not its.is_due()
         assert not its.is_busy
 
-    @pytest.mark.parametrize(("waits", "rest"), [(0.001, 0.0), (0.005, 0.06), (3.0, 0.1)])
-    def test_on_a_busy_machine_it_rests_after_a_look_that_found_all_whoever_wakes_it(self, monkeypatch, waits, rest):
+    @pytest.mark.parametrize("found", [0, 3, rhythm.WORTHWHILE])
+    @pytest.mark.parametrize(("waits", "rest"), [(0.001, 0.0), (0.005, 0.06), (3.0, 0.2)])
+    def test_on_a_busy_machine_it_rests_after_a_look_that_found_all_whoever_wakes_it(
+        self, monkeypatch, waits, rest, found
+    ):
         now, waited = [100.0], [7.0]
         monkeypatch.setattr(rhythm.time, "monotonic", lambda: now[0])
         monkeypatch.setattr(rhythm, "waited_seconds", lambda: waited[0])
         its = rhythm.Rhythm()
         assert its.is_due()
         waited[0] += waits
-        its.looked(3, again_in=None)
-        assert its.seconds_left == pytest.approx(max(rest, rhythm.CLOSELY_SECONDS))
+        its.looked(found, again_in=None)
+        pause = 0.0 if found == rhythm.WORTHWHILE else rhythm.CLOSELY_SECONDS
+        assert its.seconds_left == pytest.approx(max(rest, pause))
         its.wake()
         assert its.is_due() == (rest == 0)
         assert its.seconds_left == pytest.approx(rest)
@@ -588,7 +592,7 @@ class TestIdle:
 
     @pytest.mark.parametrize(
         ("found", "again_in", "is_partial"),
-        [(rhythm.WORTHWHILE, None, False), (3, 0.0, False), (0, 0.0, False), (3, None, True)],
+        [(rhythm.WORTHWHILE, None, True), (3, 0.0, False), (0, 0.0, False), (3, None, True)],
     )
     def test_it_does_not_rest_where_there_is_more(self, monkeypatch, found, again_in, is_partial):
         waited = [7.0]
@@ -625,17 +629,23 @@ class TestIdle:
         assert rhythm.waited_seconds() == 0.0
 
     @pytest.mark.parametrize("is_more", [True, False])
-    def test_a_claim_without_room_for_all_there_is_is_followed_by_the_next_at_once(self, monkeypatch, is_more):
+    @pytest.mark.parametrize("settings", [{"MAX_IN_FLIGHT": 1}, {"FAN_OUT_BATCH": 1}])
+    def test_a_look_without_room_for_all_there_is_is_followed_by_the_next_at_once(self, monkeypatch, settings, is_more):
         monkeypatch.setattr(rhythm, "waited_seconds", time.monotonic)  # it waits all the time
         monkeypatch.setattr(rhythm, "SHORT_WAIT_SECONDS", 0.0)
         monkeypatch.setattr(rhythm, "LONGEST_REST_SECONDS", 60.0)
         monkeypatch.setattr(rhythm, "REST", 1e9)
-        for _ in range(2 if is_more else 1):
-            make_delivery()
-        with relay(MAX_IN_FLIGHT=1 if is_more else 2), make_worker() as it:
+        make_endpoint()
+        for _ in range(2):
+            make_event()
+        with relay(FIRST_IN_FLIGHT_PER_ENDPOINT=9, **settings if is_more else {}), make_worker() as it:
             it._turn()
             it._hear()
             assert it._rhythm.is_due() is is_more
+
+    def test_a_replay_under_way_is_more(self):
+        assert worker.Turn(advanced=1).is_partial
+        assert not worker.Turn().is_partial
 
     def test_after_much_it_does_not_ask_whether_there_is_anything(self, monkeypatch):
         work, asked = worker.due.work, []
