@@ -263,8 +263,8 @@ def _statement(model: type[models.Model], fields: _Fields, source: str, using: s
 
 
 def _ids(model: type[models.Model], rows: Sequence[tuple[Any, ...]], using: str) -> set[Any]:
-    key = PrefixedIdField.of(model)
-    return {key.from_db_value(found, None, connections[using]) for (found,) in rows}
+    key, connection = PrefixedIdField.of(model), connections[using]
+    return {key.from_db_value(found, None, connection) for (found,) in rows}
 
 
 def _id_field(field: "models.Field[Any, Any]") -> PrefixedIdField | None:
