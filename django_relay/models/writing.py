@@ -5,6 +5,7 @@ One short transaction a step, retried when the database says "not now", and inse
 
 import functools
 import json
+import operator
 import sqlite3
 import time
 from collections.abc import Callable, Container, Mapping, Sequence
@@ -25,7 +26,18 @@ M = TypeVar("M", bound=models.Model)
 _Fields = list["models.Field[Any, Any]"]
 _Rows = Sequence[Mapping[str, Any]]
 
-_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=str, check_circular=False)
+
+@functools.lru_cache(maxsize=64)
+def _moment(value: datetime) -> str:
+    """Return a time as text, once for all that a batch says of it."""
+    return str(value)
+
+
+def _text(value: object) -> str:
+    return _moment(value) if isinstance(value, datetime) else str(value)
+
+
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=_text, check_circular=False)
 BUSY_SECONDS = 5
 """After how long to ask again what the database did not take (:func:`is_unavailable`): what ``Retry-After`` says."""
 _NOTED_EVERY = timedelta(minutes=1)
@@ -134,10 +146,12 @@ def insert_new(rows: Sequence[M], *, using: str) -> set[Any]:
     """
     if not rows:
         return set()
-    fields = rows[0]._meta.concrete_fields
-    columns = [_values(field, rows) for field in fields]
-    names = [field.attname for field in fields]
-    values = [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+    names, computed = _columns(type(rows[0]))
+    of = operator.attrgetter(*names)
+    values = [dict(zip(names, of(row), strict=True)) for row in rows]
+    for field in computed:
+        for row, found in zip(rows, values, strict=True):
+            found[field.attname] = field.pre_save(row, True)
     inserted = insert(type(rows[0]), values, using=using)
     for row in rows:
         if row.pk in inserted:
@@ -177,10 +191,18 @@ def rewrite(row: M, names: Sequence[str], *, where: Mapping[str, Any], using: st
         return bool(cursor.rowcount)
 
 
-def _values(field: "models.Field[Any, Any]", rows: Sequence[models.Model]) -> list[Any]:
-    if type(field).pre_save is models.Field.pre_save:
-        return [getattr(row, field.attname) for row in rows]
-    return [field.pre_save(row, True) for row in rows]
+@functools.cache
+def _columns(model: type[models.Model]) -> tuple[list[str], _Fields]:
+    """Return the names of a model's columns, and the fields that compute their value for an insert."""
+    fields = model._meta.concrete_fields
+    computed = [
+        field
+        for field in fields
+        # Dates have a way of their own, for what they do only if they are told to.
+        if type(field).pre_save is not models.Field.pre_save
+        and any(getattr(field, name, True) for name in ("auto_now", "auto_now_add"))
+    ]
+    return [field.attname for field in fields], computed
 
 
 def _insert_anywhere(model: type[models.Model], rows: _Rows, using: str) -> set[Any]:
@@ -194,7 +216,7 @@ def _insert_anywhere(model: type[models.Model], rows: _Rows, using: str) -> set[
         marks = ", ".join(["(" + ", ".join(["%s"] * len(fields)) + ")"] * len(batch))
         values = [field.get_db_prep_save(row[field.attname], connection) for row in batch for field in fields]
         with connection.cursor() as cursor:
-            cursor.execute(_statement(model, fields, f"VALUES {marks}", using), values)
+            cursor.execute(_statement(model, fields, f"VALUES {marks}", using) + _returning(model, using), values)
             inserted |= _ids(model, cursor.fetchall(), using)
     return inserted
 
@@ -217,11 +239,11 @@ def _insert_on_postgres(model: type[models.Model], rows: _Rows, using: str) -> s
         for name in form.documents:
             if new[name] is not None:
                 new[name] = _ENCODER.encode(new[name])
-        statement, values = form.one, [new[name] for name in form.names]
-    else:
-        statement, values = form.many, [dumps(document)]
+        with postgres.cursor(using) as cursor:
+            cursor.execute(form.one, [new[name] for name in form.names])
+            return {rows[0][form.key]} if cursor.rowcount else set()
     with postgres.cursor(using) as cursor:
-        cursor.execute(statement, values)
+        cursor.execute(form.many, [dumps(document)])
         return _ids(model, cursor.fetchall(), using)
 
 
@@ -233,6 +255,8 @@ class _Form(NamedTuple):
     """The prefixes of those that are ids."""
     documents: set[str]
     """Those that are JSON."""
+    key: str
+    """The primary key."""
     one: str
     many: str
 
@@ -242,12 +266,14 @@ def _form(model: type[models.Model], names: tuple[str, ...], using: str) -> _For
     fields = _fields_of(model, names)
     types = {field.attname: str(field.db_type(connections[using])) for field in fields}
     marks = ", ".join(["%s"] * len(fields))
+    many = f"SELECT {', '.join(types)} FROM {recordset(types)}"
     return _Form(
         names=list(types),
         keys={field.attname: kind.prefix for field in fields if (kind := _id_field(field)) is not None},
         documents={field.attname for field in fields if isinstance(field, models.JSONField)},
+        key=PrefixedIdField.of(model).attname,
         one=_statement(model, fields, f"VALUES ({marks})", using),
-        many=_statement(model, fields, f"SELECT {', '.join(types)} FROM {recordset(types)}", using),
+        many=_statement(model, fields, many, using) + _returning(model, using),
     )
 
 
@@ -258,8 +284,11 @@ def _fields_of(model: type[models.Model], names: Container[str]) -> _Fields:
 def _statement(model: type[models.Model], fields: _Fields, source: str, using: str) -> str:
     quote = connections[using].ops.quote_name
     columns = ", ".join(quote(str(field.column)) for field in fields)
-    key = quote(str(PrefixedIdField.of(model).column))
-    return f"INSERT INTO {quote(model._meta.db_table)} ({columns}) {source} ON CONFLICT DO NOTHING RETURNING {key}"
+    return f"INSERT INTO {quote(model._meta.db_table)} ({columns}) {source} ON CONFLICT DO NOTHING"
+
+
+def _returning(model: type[models.Model], using: str) -> str:
+    return f" RETURNING {connections[using].ops.quote_name(str(PrefixedIdField.of(model).column))}"
 
 
 def _ids(model: type[models.Model], rows: Sequence[tuple[Any, ...]], using: str) -> set[Any]:

@@ -14,6 +14,8 @@ from uuid import UUID
 from django_relay import exceptions
 from django_relay.rules import texts
 
+_UNSTORABLE = "The data holds a NUL or half of a surrogate pair, which receivers refuse."
+
 
 class Spelled(float):
     """A float that was read from JSON, and is written as it was: ``1.10`` and ``1e2`` stay what they are."""
@@ -37,26 +39,28 @@ def encode(data: object, *, max_bytes: int, max_depth: int, convert: Callable[[A
     Raises:
         InvalidPayload: ``not_serialisable``, ``too_deep`` or ``too_large``.
     """
-
-    def write(value: object) -> str:
-        text = _as_text(value, convert)
-        _check(text, 1, max_depth)
-        return text
-
-    dumps = functools.partial(json.dumps, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=write)
     is_spelled = _check(data, max_depth, max_depth)
+    dumps = _encoder(convert).encode
     try:
         text = _spell(data, dumps) if is_spelled else dumps(data)
         size = len(text.encode())
+    except UnicodeEncodeError:
+        raise exceptions.InvalidPayload(_UNSTORABLE) from None
     except (TypeError, ValueError, RecursionError) as error:
-        if isinstance(error, exceptions.InvalidPayload):
-            raise
         raise exceptions.InvalidPayload(f"The data is not JSON: {error}") from error
+    if "\\u0000" in text and not texts.is_storable_json(json.loads(text)):
+        raise exceptions.InvalidPayload(_UNSTORABLE)
     if size > max_bytes:
         raise exceptions.InvalidPayload(
             f"The data has {size} bytes; at most {max_bytes} are allowed. Send a reference instead.", code="too_large"
         )
     return text
+
+
+@functools.lru_cache(maxsize=8)
+def _encoder(convert: Callable[[Any], str]) -> json.JSONEncoder:
+    write = functools.partial(_as_text, convert=convert)
+    return json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=write)
 
 
 def _spell(value: object, dumps: Callable[[object], str]) -> str:
@@ -72,10 +76,6 @@ def _spell(value: object, dumps: Callable[[object], str]) -> str:
 
 def _check(value: object, depth: int, max_depth: int) -> bool:
     """Refuse what JSON or its readers cannot have; ``depth`` levels are left. Return whether it has Spelled numbers."""
-    if isinstance(value, str):
-        if not texts.is_storable(value):
-            raise exceptions.InvalidPayload("The data holds a NUL or half of a surrogate pair, which receivers refuse.")
-        return False
     if not isinstance(value, dict | list | tuple):
         return isinstance(value, Spelled)
     if depth == 0:
@@ -86,11 +86,11 @@ def _check(value: object, depth: int, max_depth: int) -> bool:
         for key in value:
             if not isinstance(key, str):
                 raise exceptions.InvalidPayload(f"The data has a key that is not text: {key!a:.100}.")
-            _check(key, depth, max_depth)
         value = value.values()
     is_spelled = False
     for item in value:
-        is_spelled |= _check(item, depth - 1, max_depth)
+        if not isinstance(item, str):
+            is_spelled |= _check(item, depth - 1, max_depth)
     return is_spelled
 
 
