@@ -75,6 +75,13 @@ class Site:
         self.process.kill()
         return self.port
 
+    def failures(self) -> str:
+        """Return what the site wrote about requests that failed in it, and the last that it wrote."""
+        lines = self.process.output.splitlines()
+        failed = [number for number, line in enumerate(lines) if '" 5' in line or line.startswith("Traceback")]
+        shown = {number for each in failed for number in range(each - 5, each + 60)}
+        return "\n".join(line for number, line in enumerate(lines) if number in shown or number > len(lines) - 20)
+
     def complaints_from(self, *hosts: str) -> None:
         """Say which hosts pages may ask."""
         self.hosts = list(hosts)
@@ -119,7 +126,7 @@ def browsing(chromium: Browser, site: Site, **options) -> Iterator[Page]:
     site.watch(page)
     try:
         yield page
-        assert site.complaints == [], site.process.output[-3_000:]
+        assert site.complaints == [], site.failures()
         assert "rlp_" not in site.process.output
         assert "rls_" not in site.process.output
     finally:

@@ -20,8 +20,8 @@ class Server(ThreadingMixIn, WSGIServer):
 
 
 class Handler(WSGIRequestHandler):
-    def log_message(self, *args):
-        sys.stderr.write(f"{self.requestline}\n")
+    def log_message(self, form, *args):
+        sys.stderr.write(f"{form % args}\n")
 
     def get_environ(self):
         return {**super().get_environ(), "HTTPS": "on" if self.server.is_secure else "off"}
@@ -44,7 +44,7 @@ def compressed(application):
         body = b"".join(application(environ, lambda *given: told.append(given)))
         status, headers, *_rest = told[0]
         kind = dict(headers).get("Content-Type", "")
-        if len(body) > 500 and kind.startswith(("text/", "image/svg")) and "gzip" in environ["HTTP_ACCEPT_ENCODING"]:
+        if len(body) > 500 and kind.startswith(("text/", "image/svg")) and "gzip" in environ.get("HTTP_ACCEPT_ENCODING", ""):
             body = gzip.compress(body)
             headers = [(name, value) for name, value in headers if name != "Content-Length"]
             headers += [("Content-Encoding", "gzip"), ("Content-Length", str(len(body)))]
