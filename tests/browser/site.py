@@ -44,7 +44,11 @@ def compressed(application):
         body = b"".join(application(environ, lambda *given: told.append(given)))
         status, headers, *_rest = told[0]
         kind = dict(headers).get("Content-Type", "")
-        if len(body) > 500 and kind.startswith(("text/", "image/svg")) and "gzip" in environ.get("HTTP_ACCEPT_ENCODING", ""):
+        if (
+            len(body) > 500
+            and kind.startswith(("text/", "image/svg"))
+            and "gzip" in environ.get("HTTP_ACCEPT_ENCODING", "")
+        ):
             body = gzip.compress(body)
             headers = [(name, value) for name, value in headers if name != "Content-Length"]
             headers += [("Content-Encoding", "gzip"), ("Content-Length", str(len(body)))]
