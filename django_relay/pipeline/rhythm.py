@@ -10,7 +10,8 @@ ALERT_SECONDS = 0.2
 """How long after work or a wake it looks closely: a second NOTIFY within 50 ms of the first is not sent."""
 CLOSELY_SECONDS = 0.01
 WORTHWHILE = 64
-"""A look that found so many is followed by the next at once; one that found less waits for its batch to be worth it."""
+"""A look that found so many is followed by the next at once, but for a rest; one that found less waits for its batch to
+be worth it."""
 SHORT_WAIT_SECONDS = 0.002
 REST = 20.0
 """A look in which the worker waited longer than ``SHORT_WAIT_SECONDS`` for a processor says that the machine is busy.

@@ -48,7 +48,7 @@ def encode(data: object, *, max_bytes: int, max_depth: int, convert: Callable[[A
         raise exceptions.InvalidPayload(_UNSTORABLE) from None
     except (TypeError, ValueError, RecursionError) as error:
         raise exceptions.InvalidPayload(f"The data is not JSON: {error}") from error
-    if "\\u0000" in text and not texts.is_storable_json(json.loads(text)):
+    if "\\u0000" in text and not texts.is_storable_json(json.loads(text, parse_float=str)):
         raise exceptions.InvalidPayload(_UNSTORABLE)
     if size > max_bytes:
         raise exceptions.InvalidPayload(

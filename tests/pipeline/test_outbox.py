@@ -306,6 +306,7 @@ NOT_JSON = {
     "nul": "\x00",
     "nul in a list": ["a\x00b"],
     "nul in a key": {"\x00": 1},
+    "nul beside what looks like its escape": {"a": "\\u0000", "b": "\x00"},
     "half a surrogate pair": "\udc00",
     "5,001 digits": [10**5_000],
     "complex": 1j,

@@ -25,3 +25,10 @@ class TestNumbers:
             encode([payloads.Spelled("1.10")] * 1_000)
         assert caught.value.code == "too_large"
         assert encode({"a": [payloads.Spelled("1.10"), Decimal("2.50")]}) == '{"a":[1.10,"2.50"]}'
+
+
+class TestEscapes:
+    @pytest.mark.parametrize("text", ["\\u0000", "\\\\u0000", "C:\\u0000"])
+    def test_what_looks_like_the_escape_of_nul_is_text(self, text):
+        data = {text: [text], "n": payloads.Spelled("1e999")}
+        assert json.loads(encode(data), parse_float=str) == {**data, "n": "1e999"}
