@@ -80,6 +80,9 @@ class Receiver:
     def requests(self, path: str | None = None) -> list[Received]:
         """Return the requests that came in, in their order."""
         while line := self._read.readline():
+            if not line.endswith(b"\n"):  # it is being written just now
+                self._read.seek(-len(line), os.SEEK_CUR)
+                break
             self._take(json.loads(line))
         return [item for item in self._received.values() if path in (None, item.path)]
 
