@@ -29,7 +29,7 @@ class Rhythm:
         self._alert_until = self._woken_until = float("-inf")
         self._look_at = self._rested_at = self._waited = 0.0
         self._pause = 0.0
-        self.is_busy = False
+        self.was_worthwhile = False
         """Whether the last look found so much that the next need not ask first whether there is anything."""
 
     @property
@@ -60,8 +60,8 @@ class Rhythm:
         ``POLL_SECONDS``.
         """
         now = time.monotonic()
-        self.is_busy = found >= WORTHWHILE
-        if self.is_busy:
+        self.was_worthwhile = found >= WORTHWHILE
+        if self.was_worthwhile:
             self._pause = 0.0
         elif again_in and now >= self._woken_until:
             self._pause = max(min(again_in, float(conf.settings.POLL_SECONDS)), CLOSELY_SECONDS)

@@ -166,7 +166,7 @@ class Worker:
     def _look(self, turn: Turn) -> None:
         """Fan out, go on with what was asked for in bulk, and lease and begin what is due."""
         now, batch = self.clock(), conf.settings.FAN_OUT_BATCH
-        work = due.EVERYTHING if self._rhythm.is_busy else due.work(now=now, using=self.using)
+        work = due.EVERYTHING if self._rhythm.was_worthwhile else due.work(now=now, using=self.using)
         if work.events:
             turn.expansion = fan_out.expand(batch, now=now, using=self.using, subscriptions=self._subscriptions)
         if work.in_bulk:
