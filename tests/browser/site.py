@@ -4,9 +4,11 @@ As production serves it: static files and pages compressed, and over HTTPS if a 
 """
 
 import gzip
+import logging
 import os
 import ssl
 import sys
+from contextlib import closing
 from socketserver import ThreadingMixIn
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
@@ -41,7 +43,10 @@ def compressed(application):
             start_response("200 OK", [("Content-Type", "text/html")])
             return [PARENT]
         told = []
-        body = b"".join(application(environ, lambda *given: told.append(given)))
+        # Closed here, as WSGI asks: left to the garbage collector, a file's response ends "its request" in whatever
+        # thread collects it, and closes the database connection of the one that this thread is at.
+        with closing(application(environ, lambda *given: told.append(given))) as answer:
+            body = b"".join(answer)
         status, headers, *_rest = told[0]
         kind = dict(headers).get("Content-Type", "")
         if (
@@ -60,6 +65,7 @@ def compressed(application):
 
 def main(port, certificate=""):
     django.setup()
+    logging.basicConfig(level=logging.ERROR)  # without DEBUG, Django only mails a view's exceptions
     settings.ALLOWED_HOSTS = ["*"]
     from django.contrib.staticfiles.handlers import StaticFilesHandler
     from django.core.wsgi import get_wsgi_application
