@@ -48,6 +48,24 @@ def cursor(using: str, *, keeps_plan: bool = False) -> Iterator[Any]:
             raw.connection.prepare_threshold = None
 
 
+def takes_several(using: str) -> bool:
+    """Return whether Django's own cursors can send several statements in one go, with parameters."""
+    session = connections[using].connection
+    try:
+        import psycopg  # noqa: PLC0415 - only where PostgreSQL is used
+    except ImportError:
+        return False
+    return isinstance(session, psycopg.Connection) and issubclass(session.cursor_factory, psycopg.ClientCursor)
+
+
+def is_in_order(using: str) -> bool:
+    """Return whether the open transaction takes another statement: none has failed in it, and it is not lost."""
+    import psycopg  # noqa: PLC0415 - only where PostgreSQL is used
+
+    session = connections[using].connection
+    return bool(session.info.transaction_status == psycopg.pq.TransactionStatus.INTRANS)
+
+
 def _raw(session: Any) -> Any:
     try:
         import psycopg  # noqa: PLC0415 - only where PostgreSQL is used

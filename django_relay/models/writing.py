@@ -16,7 +16,7 @@ from django.db import DatabaseError, InterfaceError, OperationalError, connectio
 
 from django_relay import ids
 from django_relay.fields import PrefixedIdField
-from django_relay.models import postgres
+from django_relay.models import postgres, savepoints
 from django_relay.models.application import Application
 
 P = ParamSpec("P")
@@ -186,9 +186,7 @@ def rewrite(row: M, names: Sequence[str], *, where: Mapping[str, Any], using: st
     values = {**{name: getattr(row, name) for name in names}, **where}
     parameters = [fields[name].get_db_prep_save(values[name], connection) for name in (*names, *where)]
     statement = f"UPDATE {quote(meta.db_table)} SET {', '.join(marks(names))} WHERE {' AND '.join(marks(list(where)))}"
-    with connection.cursor() as cursor:
-        cursor.execute(statement, parameters)
-        return bool(cursor.rowcount)
+    return bool(savepoints.execute(statement, parameters, using=using))
 
 
 @functools.cache
@@ -239,9 +237,8 @@ def _insert_on_postgres(model: type[models.Model], rows: _Rows, using: str) -> s
         for name in form.documents:
             if new[name] is not None:
                 new[name] = _ENCODER.encode(new[name])
-        with postgres.cursor(using) as cursor:
-            cursor.execute(form.one, [new[name] for name in form.names])
-            return {rows[0][form.key]} if cursor.rowcount else set()
+        written = savepoints.execute(form.one, [new[name] for name in form.names], using=using)
+        return {rows[0][form.key]} if written else set()
     with postgres.cursor(using) as cursor:
         cursor.execute(form.many, [dumps(document)])
         return _ids(model, cursor.fetchall(), using)

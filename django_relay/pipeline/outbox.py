@@ -20,7 +20,7 @@ from django.utils.module_loading import import_string
 
 from django_relay import conf, context, exceptions, ids
 from django_relay.catalog import lookup
-from django_relay.models import Event, PublishFailure, writing
+from django_relay.models import Event, PublishFailure, savepoints, writing
 from django_relay.pipeline import publish_failures, wakeup
 from django_relay.rules import filters, schemas, texts
 
@@ -165,7 +165,9 @@ def emit_best_effort(event_type: str, data: Any, **arguments: Any) -> Event | No
     logged. Takes and returns what :func:`emit` does.
     """
     try:
-        with transaction.atomic(arguments.get("using") or router.db_for_write(Event)):
+        using = arguments.get("using") or router.db_for_write(Event)
+        with savepoints.guarded(using):
+            savepoints.expect_one(using)
             return emit(event_type, data, **arguments)
     except Exception as error:  # noqa: BLE001 - that is its promise
         frame = sys._getframe(1)

@@ -29,6 +29,7 @@ from typing import Any
 from django.db import models, transaction
 
 from django_relay import context
+from django_relay.models import savepoints
 from django_relay.pipeline import outbox, publish_failures
 from django_relay.sources import differences, journal
 from django_relay.sources.conditions import UNKNOWN
@@ -98,7 +99,7 @@ def tell(changes: Sequence[Change], *, using: str) -> None:
     if not changes:
         return
     try:
-        with transaction.atomic(using):
+        with savepoints.guarded(using):
             _tell(changes, using)
     except Exception as error:  # noqa: BLE001 - that is its promise
         if len(changes) == 1:
@@ -131,7 +132,19 @@ def _tell(changes: Sequence[Change], using: str) -> None:
         step = _step(change, told)
         if step is not None:
             batch[change.key] = step
-    _take(list(batch.values()), using)
+    steps = list(batch.values())
+    if len(changes) == 1 and sum(map(_writes, steps)) == 1:
+        savepoints.expect_one(using)
+    _take(steps, using)
+
+
+def _writes(step: _Step) -> int:
+    return len(step.wanted) + len(_gone(step))
+
+
+def _gone(step: _Step) -> list[str]:
+    """Return the ids of the events that are to go."""
+    return [event_id for slot in step.unwanted if (event_id := step.stored.get(slot)) is not None]
 
 
 def _step(change: Change, told: _Told) -> _Step | None:
@@ -276,15 +289,13 @@ def _about(change: Change, name: str) -> dict[str, Any]:
 def _take(steps: Sequence[_Step], using: str) -> None:
     """Write what the steps want: at most one INSERT and one DELETE for all, and one UPDATE for each event revised."""
     inserts: list[tuple[_Step, str]] = []
-    gone: list[str] = []
     for step in steps:
         for slot, arguments in step.wanted.items():
             event_id = step.stored.get(slot)
             # An event that is not there any more went with a savepoint that was rolled back by hand.
             if event_id is None or not outbox.revise(event_id, arguments, using=using):
                 inserts.append((step, slot))
-        gone += [event_id for slot in step.unwanted if (event_id := step.stored.get(slot)) is not None]
-    if gone:
+    if gone := [event_id for step in steps for event_id in _gone(step)]:
         outbox.withdraw(gone, using=using)
     events = outbox.emit_many([step.wanted[slot] for step, slot in inserts], using=using) if inserts else []
     for (step, slot), event in zip(inserts, events, strict=True):

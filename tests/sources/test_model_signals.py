@@ -45,6 +45,10 @@ def data(event):
     return json.loads(event.payload)
 
 
+def verbs(captured):
+    return [statement.split()[0] for query in captured for statement in query["sql"].split("; ")]
+
+
 @pytest.fixture
 def customer():
     return Customer.objects.create()
@@ -214,7 +218,8 @@ class TestUpdated:
         invoice.status = "sent"
         with CaptureQueriesContext(connection) as captured:
             invoice.save()
-        assert [query["sql"].split()[0] for query in captured] == ["UPDATE", "SAVEPOINT", "INSERT", "RELEASE"]
+        assert verbs(captured) == ["UPDATE", "SAVEPOINT", "INSERT", "RELEASE"]
+        assert len(captured) == (4 if connection.vendor == "sqlite" else 2)  # round trips
 
 
 class TestTransitions:
@@ -588,7 +593,10 @@ class TestErrors:
         assert told(events) == ["bill.created"]
         assert PublishFailure.objects.count() == 1
 
-    def test_a_full_database_does_not_break_the_save(self, customer, caplog):
+    @pytest.mark.parametrize("is_warm", [True, False])
+    def test_a_full_database_does_not_break_the_save(self, customer, caplog, is_warm):
+        if is_warm:
+            _warm(customer)
         with connection.execute_wrapper(_no_events):
             Invoice.objects.create(number="1", customer=customer)
         assert Invoice.objects.filter(number="1").exists()
@@ -596,9 +604,37 @@ class TestErrors:
         assert failure.arguments["data"]["number"] == "1"
         assert Event.objects.count() == 0
 
+    @pytest.mark.parametrize("is_warm", [True, False])
+    def test_a_table_that_is_not_there_yet_does_not_break_the_save(self, customer, caplog, is_warm):
+        if is_warm:
+            _warm(customer)
+        with transaction.atomic():
+            _rename("django_relay_event", "elsewhere")
+            invoice = Invoice.objects.create(number="1", customer=customer)
+            invoice.status = "sent"
+            invoice.save()
+            _rename("elsewhere", "django_relay_event")
+        assert Invoice.objects.get(number="1").status == "sent"
+        assert [found.event_type for found in PublishFailure.objects.order_by("created_at")] == [
+            "bill.created", "bill.updated"
+        ]  # fmt: skip
+        assert Event.objects.count() == 0
+
+
+def _warm(customer):
+    """Fill the caches that the first event of a process fills, so that the next one is a single statement."""
+    with transaction.atomic():
+        Invoice.objects.create(number="warm", customer=customer)
+        transaction.set_rollback(True)
+
+
+def _rename(old, new):
+    with connection.cursor() as cursor:
+        cursor.execute(f"ALTER TABLE {old} RENAME TO {new}")
+
 
 def _no_events(execute, sql, params, many, context):
-    if sql.startswith("INSERT INTO") and "django_relay_event" in sql.split("(")[0]:
+    if "INSERT INTO" in sql and "django_relay_event" in sql.split("(")[0]:
         raise IntegrityError("no room")
     return execute(sql, params, many, context)
 
@@ -609,8 +645,7 @@ class TestAtomicInAutocommit:
         Invoice.objects.create(customer=customer, number="warm")
         with CaptureQueriesContext(connection) as captured:
             Invoice.objects.create(customer=customer, number="1")
-        verbs = [query["sql"].split()[0] for query in captured]
-        assert verbs == ["BEGIN", "INSERT", "SAVEPOINT", "INSERT", "RELEASE", "COMMIT"]
+        assert verbs(captured) == ["BEGIN", "INSERT", "SAVEPOINT", "INSERT", "RELEASE", "COMMIT"]
 
     def test_a_receiver_that_raises_leaves_neither(self, customer):
         def explode(**kwargs):
