@@ -1,6 +1,5 @@
 """Events: facts, stored once. The outbox is the events whose status is ``pending``."""
 
-from datetime import datetime
 from typing import Self
 
 from django.db import models
@@ -17,10 +16,6 @@ class EventQuerySet(models.QuerySet["Event"]):
     def pending(self) -> Self:
         """Events not yet fanned out: the outbox."""
         return self.filter(status=Event.Status.PENDING)
-
-    def fanned_out_before(self, moment: datetime) -> Self:
-        """Events that were fanned out and emitted before ``moment``."""
-        return self.exclude(status=Event.Status.PENDING).filter(created_at__lt=moment)
 
 
 class Event(models.Model):

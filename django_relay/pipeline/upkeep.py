@@ -4,8 +4,9 @@ Everything works in short batches and is safe to run anywhere at any time by sev
 event or a delivery that is pending or in the DLQ; DLQ entries themselves have a retention of their own.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.db import connections, models
 
@@ -30,18 +31,29 @@ from django_relay.models import (
 from django_relay.models.delivery import NO_LEASE, WAYS
 
 DLQ_RETENTION_DAYS_MIN = 30
+ROUND_SECONDS = 60.0
+"""After how long there may be something to do again."""
+_WALK_SECONDS = 2.0
+"""After how long the next part is looked through, of what takes several."""
+_PART = 10
+"""How many batches of old rows a chore looks through at a time, for those that nothing keeps."""
+_places: dict[tuple[str, str], datetime] = {}
+"""How far chores have come that are not at their end, by name and database."""
 
 
-def tidy(*, now: datetime, using: str) -> bool:
-    """Do one batch of every chore; return whether one filled its batch, so that more is to be done now."""
+def tidy(*, now: datetime, using: str) -> float:
+    """Do one batch of every chore; return after how many seconds to do the next: 0 where one filled its batch."""
     touched = [chore(now=now, using=using) for chore in CHORES.values()]
-    return max(touched) >= conf.settings.RETENTION_BATCH
+    if max(touched) >= conf.settings.RETENTION_BATCH:
+        return 0
+    return _WALK_SECONDS if any(where == using for _name, where in _places) else ROUND_SECONDS
 
 
 def tidy_all(*, now: datetime, using: str) -> Iterator[tuple[str, int]]:
     """Do every chore until nothing is left, yielding each batch's name and row count."""
     for name, chore in CHORES.items():
-        while touched := chore(now=now, using=using):
+        _places.pop((name, using), None)
+        while (touched := chore(now=now, using=using)) or (name, using) in _places:
             yield name, touched
 
 
@@ -78,7 +90,7 @@ def prune_attempts(*, now: datetime, using: str) -> int:
         .filter(pk=models.OuterRef("delivery_id"))
         .filter(models.Q(state=Delivery.State.PENDING) | models.Exists(_entries_of("pk", using)))
     )
-    return _delete(attempts.filter(~models.Exists(kept)).order_by("started_at"))
+    return _prune("attempts", attempts, settled=models.Q(), kept=[models.Exists(kept)], by="started_at")
 
 
 @writing.in_transaction
@@ -87,17 +99,15 @@ def prune_deliveries(*, now: datetime, using: str) -> int:
     # Those whose attempts are kept for longer are not looked at in vain.
     days = max(conf.settings.DELIVERY_RETENTION_DAYS, conf.settings.ATTEMPT_RETENTION_DAYS)
     old = now - timedelta(days=days)
-    deliveries = Delivery.objects.using(using).filter(created_at__lt=old, completed_at__lt=old)
+    deliveries = Delivery.objects.using(using)
     attempts = Attempt.objects.using(using).filter(delivery_id=models.OuterRef("pk"))
-    replays = Delivery.objects.using(using).filter(replay_of_id=models.OuterRef("pk"), state=Delivery.State.PENDING)
-    return _delete(
-        deliveries.exclude(state=Delivery.State.PENDING)
-        .filter(
-            ~models.Exists(_entries_of("pk", using)),
-            ~models.Exists(attempts),
-            ~models.Exists(replays),
-        )
-        .order_by("created_at")
+    replays = deliveries.filter(replay_of_id=models.OuterRef("pk"), state=Delivery.State.PENDING)
+    return _prune(
+        "deliveries",
+        deliveries.filter(created_at__lt=old),
+        settled=models.Q(completed_at__lt=old) & ~models.Q(state=Delivery.State.PENDING),
+        kept=[models.Exists(one) for one in (_entries_of("pk", using), attempts, replays)],
+        by="created_at",
     )
 
 
@@ -107,10 +117,14 @@ def prune_events(*, now: datetime, using: str) -> int:
     old = now - timedelta(days=conf.settings.EVENT_RETENTION_DAYS)
     pending = Delivery.objects.using(using).pending().filter(event_id=models.OuterRef("pk"))
     entries = DLQEntry.objects.using(using).filter(event_id=models.OuterRef("pk"))
-    # Not whether one is pending, but whether one of each way is: else the whole backlog would be read for every batch.
-    kept = [models.Exists(entries), *(models.Exists(pending.filter(way)) for way in WAYS)]
-    events = Event.objects.using(using).fanned_out_before(old).filter(*(~models.Q(one) for one in kept))
-    return _delete(events.order_by("created_at"))
+    return _prune(
+        "events",
+        Event.objects.using(using).filter(created_at__lt=old),
+        settled=~models.Q(status=Event.Status.PENDING),
+        # Not whether one is pending, but whether one of each way is: else the whole backlog would be read each time.
+        kept=[models.Exists(entries), *(models.Exists(pending.filter(way)) for way in WAYS)],
+        by="created_at",
+    )
 
 
 @writing.in_transaction
@@ -201,11 +215,38 @@ def _entries_of(outer: str, using: str) -> models.QuerySet[DLQEntry]:
     return DLQEntry.objects.using(using).filter(delivery_id=models.OuterRef(outer))
 
 
-def _delete(rows: models.QuerySet[models.Model]) -> int:
-    """Delete a batch; return how many went. What history has most of is ordered by age, its index.
+def _prune(
+    name: str,
+    rows: models.QuerySet[Any],
+    *,
+    settled: models.Q,
+    kept: Collection[models.Exists],
+    by: str,
+) -> int:
+    """Delete a batch of the old rows that are ``settled`` and that nothing keeps; return how many went.
 
-    So a batch is found where the last one ended. Unordered, planners would compare all that is old with all of another
-    table, whatever the batch takes of it.
+    What is kept stays in front of what is younger, and there may be millions of it. So a look goes through a part, by
+    age, and the next one goes on from there; after the last part comes the oldest again.
+    """
+    size, place = conf.settings.RETENTION_BATCH, (name, rows.db)
+    if place in _places:
+        rows = rows.filter(**{f"{by}__gt": _places[place]})
+    part = _PART * size
+    last = rows.order_by(by).values_list(by, flat=True)[part - 1 : part].first()
+    if last is not None:
+        rows = rows.filter(**{f"{by}__lte": last})
+    deleted = _delete(rows.filter(settled, *(~models.Q(one) for one in kept)).order_by(by))
+    if deleted < size:
+        _places.pop(place, None)
+        if last is not None:
+            _places[place] = last
+    return deleted
+
+
+def _delete(rows: models.QuerySet[models.Model]) -> int:
+    """Delete a batch; return how many went. Large tables must come in the order of an index.
+
+    Unordered, planners would compare all that is old with all of another table, whatever the batch takes of it.
     """
     skip_locked = connections[rows.db].features.has_select_for_update_skip_locked
     locked = rows.select_for_update(skip_locked=skip_locked)  # a replay under way keeps its entry

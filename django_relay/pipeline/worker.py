@@ -38,7 +38,6 @@ from django_relay.transport.base import Outcome, Transport
 
 logger = logging.getLogger(__name__)
 
-_UPKEEP_SECONDS = 60.0
 _HEARTBEAT_SECONDS = 2.0
 _GATHER_SECONDS = 0.02
 """How long outcomes are gathered for one settlement while more are on their way."""
@@ -50,7 +49,7 @@ _ADVANCE_SECONDS = 0.2
 _DATABASE_PAUSE_SECONDS = 1.0
 _DATABASE_FAILED = (OperationalError, InterfaceError)
 """It is down, or says "not now": what was asked of it is asked again."""
-_last_upkeep = {"at": float("-inf")}  # per process: passes are short, upkeep is rare
+_next_upkeep = {"at": float("-inf")}  # per process: passes are short, upkeep is rare
 
 
 class Worker:
@@ -289,11 +288,10 @@ class Worker:
         return settled
 
     def _upkeep(self) -> None:
-        if time.monotonic() - _last_upkeep["at"] > _UPKEEP_SECONDS:
-            _last_upkeep["at"] = time.monotonic()
+        if time.monotonic() > _next_upkeep["at"]:
+            _next_upkeep["at"] = time.monotonic() + upkeep.ROUND_SECONDS
             try:
-                if upkeep.tidy(now=self.clock(), using=self.using):
-                    _last_upkeep["at"] = float("-inf")
+                _next_upkeep["at"] = time.monotonic() + upkeep.tidy(now=self.clock(), using=self.using)
             except DatabaseError:
                 raise
             except Exception:

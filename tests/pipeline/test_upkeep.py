@@ -369,9 +369,9 @@ class TestTidy:
     def test_one_round_does_one_batch_of_each(self):
         self.make_all_kinds(3)
         with relay(RETENTION_BATCH=2):
-            assert upkeep.tidy(now=timezone.now(), using=USING) is True  # there is more to do
+            assert upkeep.tidy(now=timezone.now(), using=USING) == 0  # there is more to do now
             assert SigningSecret.objects.expired(timezone.now()).count() == 1
-            assert upkeep.tidy(now=timezone.now(), using=USING) is False
+            assert upkeep.tidy(now=timezone.now(), using=USING) == upkeep.ROUND_SECONDS
 
     def test_nothing_that_is_pending_or_in_the_dlq_is_ever_touched(self):
         pending, entry = make_delivery(), make_dlq_entry()
@@ -386,3 +386,71 @@ class TestTidy:
         assert Event.objects.count() == 3
         assert outbox in Event.objects.pending()
         assert Attempt.objects.count() == 2
+
+
+class TestWhatIsKeptInFront:
+    """With batches of 2 a look goes through 20 rows."""
+
+    @pytest.fixture(autouse=True)
+    def _small_batches(self):
+        upkeep._places.clear()
+        with relay(RETENTION_BATCH=2):
+            yield
+        upkeep._places.clear()
+
+    def attempts(self, delivery, count, days, *, step=timedelta(seconds=1)):
+        first = timezone.now() - days * DAY
+        for number in range(count):
+            make_attempt(delivery, number=number + 1, started_at=first + number * step)
+
+    def looks(self, name, count):
+        return [chore(name) for _ in range(count)]
+
+    def test_is_gone_past_part_by_part_and_then_looked_at_again(self):
+        entry = make_dlq_entry()
+        self.attempts(entry.delivery, 45, 60)
+        self.attempts(make_delivery(state="delivered"), 3, 50)
+        assert self.looks("attempts", 5) == [0, 0, 2, 1, 0]
+        assert Attempt.objects.count() == 45
+        entry.delete()
+        assert sum(self.looks("attempts", 30)) == 45
+
+    def test_is_gone_past_by_its_own_chore_only(self):
+        entry = make_dlq_entry()
+        self.attempts(entry.delivery, 25, 60)
+        assert self.looks("attempts", 1) == [0]
+        assert set(upkeep._places) == {("attempts", USING)}
+
+    def test_is_looked_at_soon(self):
+        self.attempts(make_dlq_entry().delivery, 25, 60)
+        waits = [upkeep.tidy(now=timezone.now(), using=USING) for _ in range(3)]
+        assert waits == [2, upkeep.ROUND_SECONDS, 2]
+
+    def test_of_one_moment_is_gone_past_at_once(self):
+        self.attempts(make_dlq_entry().delivery, 45, 60, step=timedelta(0))
+        self.attempts(make_delivery(state="delivered"), 1, 50)
+        assert self.looks("attempts", 2) == [0, 1]
+
+    def test_is_gone_past_where_all_is_to_be_done(self):
+        self.attempts(make_dlq_entry().delivery, 45, 60)
+        self.attempts(make_delivery(state="delivered"), 3, 50)
+        chore("attempts")
+        assert sum(touched for _name, touched in tidy_all()) == 3
+        assert upkeep._places == {}
+
+    @pytest.mark.parametrize("name", ["deliveries", "events"])
+    def test_is_gone_past_of_deliveries_and_events(self, name):
+        for _ in range(25):
+            make_dlq_entry()
+        for _ in range(3):
+            make_delivery(state="delivered")
+        age(Delivery.objects.filter(state="failed"), 101, "created_at", "completed_at")
+        age(Event.objects.filter(deliveries__state="failed"), 101, "created_at")
+        age(Delivery.objects.filter(state="delivered"), 100, "created_at", "completed_at")
+        age(Event.objects.filter(deliveries__state="delivered"), 100, "created_at")
+        model = Delivery if name == "deliveries" else Event
+        for number, row in enumerate(model.objects.order_by("created_at", "pk")):
+            model.objects.filter(pk=row.pk).update(created_at=row.created_at + timedelta(seconds=number))
+        assert self.looks(name, 2)[0] == 0
+        chore(name)
+        assert model.objects.count() == 25
