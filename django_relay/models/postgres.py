@@ -19,6 +19,18 @@ def keep_plans(using: str, *, is_safe: bool) -> None:
     (_own_sessions.add if is_safe else _own_sessions.discard)(using)
 
 
+class OwnWrapper:
+    """One of Django's ``execute_wrapper`` that leaves statements as they are."""
+
+
+def is_wrapped(using: str) -> bool:
+    """Return whether one of the host's ``execute_wrapper`` may change what is sent, as django-pghistory's do.
+
+    It expects then what Django's own cursors do: statements with the parameters in them, one at a time.
+    """
+    return any(not isinstance(found, OwnWrapper) for found in connections[using].execute_wrappers)
+
+
 @contextmanager
 def cursor(using: str, *, keeps_plan: bool = False) -> Iterator[Any]:
     """Give a cursor that sends parameters beside the statement and reads binary answers.
@@ -28,11 +40,11 @@ def cursor(using: str, *, keeps_plan: bool = False) -> Iterator[Any]:
     whatever the parameters.
 
     Django's own writes the parameters into the statement: for a batch of rows, quoting here and unquoting there cost
-    about as much as the work. With psycopg 2, which cannot, and before the first connection, it is Django's own; JSON
-    may therefore come as text or read.
+    about as much as the work. With psycopg 2, which cannot, before the first connection, and where the host changes
+    what is sent (:func:`is_wrapped`), it is Django's own; JSON may therefore come as text or read.
     """
     connection = connections[using]
-    raw = _raw(connection.connection)
+    raw = None if is_wrapped(using) else _raw(connection.connection)
     if raw is None:
         found = connection.cursor()
     else:
@@ -59,11 +71,13 @@ def takes_several(using: str) -> bool:
 
 
 def is_in_order(using: str) -> bool:
-    """Return whether the open transaction takes another statement: none has failed in it, and it is not lost."""
-    import psycopg  # noqa: PLC0415 - only where PostgreSQL is used
-
+    """Return whether the session takes another statement: none has failed in its transaction, and it is not lost."""
     session = connections[using].connection
-    return bool(session.info.transaction_status == psycopg.pq.TransactionStatus.INTRANS)
+    try:
+        from psycopg.pq import TransactionStatus as Status  # noqa: PLC0415 - only where PostgreSQL is used
+    except ImportError:
+        return session is not None
+    return session is not None and session.info.transaction_status in {Status.IDLE, Status.INTRANS}
 
 
 def _raw(session: Any) -> Any:

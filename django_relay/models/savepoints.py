@@ -5,6 +5,7 @@ round trips, for what is mostly one INSERT. A :func:`guarded` block sends its ``
 there is one; and its only write can go in one round trip with both (:func:`execute`).
 """
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -18,13 +19,15 @@ from django_relay.models import postgres
 _SET = "SAVEPOINT django_relay"
 _RELEASE = "RELEASE SAVEPOINT django_relay"
 _UNDO = "ROLLBACK TO SAVEPOINT django_relay"
+_numbers = itertools.count(1)
 
 
 @contextmanager
 def guarded(using: str) -> Iterator[None]:
     """Undo what the block does if it raises, as ``transaction.atomic`` does.
 
-    What is sent past Django, by the driver's own connection, is undone only if something went through Django before.
+    It hears of what Django's ``execute_wrapper`` hear of. If the first thing that the block sends is none of that
+    (``callproc``, ``copy``, the driver's own connection) and fails, there is nothing to go back to.
     """
     connection = connections[using]
     if connection.vendor != "postgresql" or not connection.in_atomic_block or connection.needs_rollback:
@@ -33,7 +36,7 @@ def guarded(using: str) -> Iterator[None]:
         return
     guard = _Guard(connection)
     try:
-        with connection.execute_wrapper(guard), transaction.atomic(using, savepoint=False):
+        with guard.listening(), transaction.atomic(using, savepoint=False), guard.named():
             yield
         guard.release()
     except BaseException:
@@ -55,7 +58,7 @@ def execute(statement: str, parameters: Sequence[Any], *, using: str) -> int:
     """
     connection = connections[using]
     guard = _guard(connection)
-    if guard is None or not guard.expects_one or guard.is_set:
+    if guard is None or not guard.expects_one or guard.is_set or postgres.is_wrapped(using):
         with postgres.cursor(using) as cursor:
             cursor.execute(statement, parameters)
             return int(cursor.rowcount)
@@ -69,12 +72,13 @@ def execute(statement: str, parameters: Sequence[Any], *, using: str) -> int:
         return int(cursor.rowcount)
 
 
-class _Guard:
+class _Guard(postgres.OwnWrapper):
     """The savepoint of one block, and whether the database has it; stands between Django and the database."""
 
     def __init__(self, connection: BaseDatabaseWrapper) -> None:
         self.connection = connection
-        self.hooks = len(connection.run_on_commit)
+        self.name = f"django_relay_{next(_numbers)}"
+        """What Django knows it by; no other block's."""
         self.is_set = False
         self.expects_one = False
 
@@ -89,21 +93,44 @@ class _Guard:
                 raise
         return execute(sql, params, many, context)
 
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Hear of statements; wrappers that the block puts beside and leaves are its own affair."""
+        self.connection.execute_wrappers.append(self)
+        try:
+            yield
+        finally:
+            self.connection.execute_wrappers.remove(self)
+
+    @contextmanager
+    def named(self) -> Iterator[None]:
+        """Let hooks be noted as those of a savepoint; but it is not for Django's block to end it."""
+        self.connection.savepoint_ids[-1] = self.name
+        try:
+            yield
+        finally:
+            self.connection.savepoint_ids[-1] = None  # type: ignore[call-overload]  # what it is of a block without
+
     def release(self) -> None:
-        if self.connection.needs_rollback:  # an error that the block took for none
+        """End it, or undo what it is about if an error was swallowed after which Django takes no statement."""
+        if self.connection.needs_rollback:
             self.undo()
         elif self.is_set:
             self._send(_RELEASE)
 
     def undo(self) -> None:
         """Make it as it was before the block: with Django, which must know that, and in the database."""
-        self.connection.run_on_commit = self.connection.run_on_commit[: self.hooks]
+        hooks = self.connection.run_on_commit
+        self.connection.run_on_commit = [hook for hook in hooks if self.name not in hook[0]]
         self.connection.needs_rollback = False
         if self.is_set:
             try:
-                self._send(f"{_UNDO}; {_RELEASE}")
+                self._send(_UNDO)
+                self._send(_RELEASE)
             except Error:
                 self.connection.needs_rollback = True
+        elif not postgres.is_in_order(self.connection.alias):
+            self.connection.needs_rollback = True
 
     def _send(self, statement: str) -> None:
         with self.connection.cursor() as cursor:

@@ -2,12 +2,14 @@
 
 from contextlib import contextmanager, suppress
 
+import psycopg
 import pytest
 from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from django_relay.models import Application, savepoints, writing
 from tests.factories import USING
+from tests.wrappers import telling
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -249,7 +251,7 @@ class TestWhatIsSent:
     def test_undoes_a_write_that_fails(self):
         with sending() as verbs:
             store("x" * 1_000)
-        assert verbs == [IN_ONE_GO, "ROLLBACK RELEASE"]
+        assert verbs == [IN_ONE_GO, "ROLLBACK", "RELEASE"]
         assert read() == ["after", "before"]
 
     def test_undoes_what_came_after_something_else(self):
@@ -257,7 +259,7 @@ class TestWhatIsSent:
             read()
             store("inside")
             raise ZeroDivisionError
-        assert verbs == ["SAVEPOINT", "SELECT", "INSERT", "ROLLBACK RELEASE"]
+        assert verbs == ["SAVEPOINT", "SELECT", "INSERT", "ROLLBACK", "RELEASE"]
         assert read() == ["after", "before"]
 
     def test_guards_what_comes_after_the_one_write(self):
@@ -265,7 +267,7 @@ class TestWhatIsSent:
             store("inside")
             write("undone")
             raise ZeroDivisionError
-        assert verbs == [IN_ONE_GO, "SAVEPOINT", "INSERT", "ROLLBACK RELEASE"]
+        assert verbs == [IN_ONE_GO, "SAVEPOINT", "INSERT", "ROLLBACK", "RELEASE"]
         assert read() == ["after", "before", "inside"]
 
     def test_is_one_round_trip_once_and_no_other_time(self):
@@ -273,7 +275,7 @@ class TestWhatIsSent:
             store("inside")
             insert("undone")
             raise ZeroDivisionError
-        assert verbs == [IN_ONE_GO, "SAVEPOINT", "INSERT", "ROLLBACK RELEASE"]
+        assert verbs == [IN_ONE_GO, "SAVEPOINT", "INSERT", "ROLLBACK", "RELEASE"]
         assert read() == ["after", "before", "inside"]
 
     def test_is_as_ever_where_something_was_read_first_after_all(self):
@@ -282,7 +284,7 @@ class TestWhatIsSent:
             read()
             insert("undone")
             raise ZeroDivisionError
-        assert verbs == ["SAVEPOINT", "SELECT", "INSERT", "ROLLBACK RELEASE"]
+        assert verbs == ["SAVEPOINT", "SELECT", "INSERT", "ROLLBACK", "RELEASE"]
         assert read() == ["after", "before"]
 
     def test_is_nothing_in_a_block_that_is_to_be_undone(self):
@@ -299,7 +301,7 @@ class TestWhatIsSent:
             with savepoints.guarded(USING):
                 store("inside")
             raise ZeroDivisionError
-        assert verbs == ["SAVEPOINT", IN_ONE_GO, "ROLLBACK RELEASE"]
+        assert verbs == ["SAVEPOINT", IN_ONE_GO, "ROLLBACK", "RELEASE"]
         assert read() == ["after", "before"]
 
     def test_is_as_ever_where_parameters_go_beside_the_statement(self, monkeypatch):
@@ -319,13 +321,67 @@ class TestWhatIsSent:
         write("again")
         assert read() == ["again"]
 
-    def test_undoes_nothing_where_a_wrapper_of_the_hosts_did_not_send_it(self):
-        def refuse(execute, sql, *rest):
-            if sql.endswith("RELEASE SAVEPOINT django_relay") and "INSERT" in sql:
-                raise ZeroDivisionError
-            return execute(sql, *rest)
+    @pytest.mark.parametrize("is_beside", [True, False])
+    def test_is_undone_where_statements_are_prepared(self, monkeypatch, is_beside):
+        options = {"prepare_threshold": 0, "server_side_binding": is_beside}
+        monkeypatch.setitem(connection.settings_dict, "OPTIONS", options)
+        connection.close()
+        with sending():
+            write("inside")
+            raise ZeroDivisionError
+        with transaction.atomic():
+            assert read() == ["after", "before"]
+        connection.close()
 
-        with connection.execute_wrapper(refuse), sending() as verbs:
-            store("inside")
-        assert verbs == []
-        assert read() == ["after", "before"]
+    def test_leaves_a_connection_that_the_block_closed_to_django(self):
+        with suppress(DatabaseError), transaction.atomic():
+            with savepoints.guarded(USING):
+                connection.close()
+            assert connection.needs_rollback
+
+    def test_leaves_wrappers_alone_that_the_block_put_beside(self):
+        with transaction.atomic():
+            with savepoints.guarded(USING):
+                connection.execute_wrappers.append(telling)
+            assert connection.execute_wrappers == [telling]
+            connection.execute_wrappers.clear()
+
+    def test_says_what_is_wrong_where_there_is_nothing_to_go_back_to(self):
+        with transaction.atomic():
+            with pytest.raises(psycopg.errors.DivisionByZero), savepoints.guarded(USING):
+                connection.connection.execute("SELECT 1 / 0")  # past Django
+            with pytest.raises(transaction.TransactionManagementError):
+                read()
+            transaction.set_rollback(True)
+
+
+class TestUnderWrappersOfTheHosts:
+    """They see, change, refuse or fail what is sent; what we send must bear it as what Django sends does."""
+
+    def test_one_write_is_stored_and_counted(self):
+        with transaction.atomic(), connection.execute_wrapper(telling), savepoints.guarded(USING):
+            assert store("inside")
+        with transaction.atomic(), connection.execute_wrapper(telling), savepoints.guarded(USING):
+            assert not store("inside")
+        assert read() == ["inside"]
+
+    def test_many_are(self):
+        rows = [Application(slug=slug, name=slug) for slug in "abc"]
+        with connection.execute_wrapper(telling):
+            assert len(writing.insert_new(rows, using=USING)) == 3
+        assert read() == ["a", "b", "c"]
+
+    @pytest.mark.parametrize("when", ["before", "after"])
+    def test_a_write_that_they_fail_is_undone(self, when):
+        def fail(execute, sql, *rest):
+            if "INSERT" not in sql:
+                return execute(sql, *rest)
+            if when == "after":
+                execute(sql, *rest)
+            raise ZeroDivisionError
+
+        with transaction.atomic():
+            with suppress(ZeroDivisionError), connection.execute_wrapper(fail), savepoints.guarded(USING):
+                store("undone")
+            write("after")
+        assert read() == ["after"]

@@ -23,6 +23,7 @@ from django_relay.pipeline import attempts, dlq, in_hand, leases, rhythm, worker
 from django_relay.testing import FakeTransport, deliver_pending
 from tests.factories import INVOICE, USING, make_delivery, make_endpoint, make_event
 from tests.people import ALICE, CHARLIE
+from tests.wrappers import telling
 
 pytestmark = pytest.mark.django_db
 
@@ -63,6 +64,10 @@ class TestJourney:
             (2, "connection"),
             (3, ""),
         ]
+
+    def test_is_the_same_under_a_wrapper_of_the_hosts_that_changes_what_is_sent(self):
+        with connection.execute_wrapper(telling):
+            self.test_fail_retry_dead_letter_replay()
 
     def test_a_dead_endpoint_does_not_delay_the_others(self):
         make_endpoint(ALICE), make_endpoint(CHARLIE)

@@ -3,6 +3,7 @@
 import copy
 import json
 import pickle
+from contextlib import suppress
 from decimal import Decimal
 
 import pytest
@@ -16,6 +17,7 @@ from django.utils import timezone
 
 from django_relay.models import Event, PublishFailure
 from django_relay.sources import attributes, caused_by, suppressed, tenant
+from django_relay.sources.model_signals import isolated, register
 from django_relay.testing import capture_events
 from tests.sources.market.models import (
     Contract,
@@ -33,6 +35,7 @@ from tests.sources.market.models import (
     Vehicle,
 )
 from tests.threads import together
+from tests.wrappers import telling
 
 pytestmark = pytest.mark.django_db
 
@@ -619,6 +622,62 @@ class TestErrors:
             "bill.created", "bill.updated"
         ]  # fmt: skip
         assert Event.objects.count() == 0
+
+    def test_an_error_that_the_payload_swallows_does_not_break_the_deletion(self, customer):
+        """Outside of transactions Django's deletion begins one with what we do."""
+
+        def payload(tag):
+            if tag.name == "bad":
+                with suppress(ValueError), transaction.atomic(savepoint=False):
+                    raise ValueError
+            return {}
+
+        bad = Tag.objects.create(name="bad")
+        with isolated():
+            register(Tag, "tag", tenant="", deleted=True, payload=payload)
+            Tag.objects.create(name="good").delete()
+            bad.delete()
+        assert not Tag.objects.exists()
+        assert [failure.event_type for failure in PublishFailure.objects.all()] == ["tag.deleted"]
+
+    def test_what_an_event_that_failed_undid_is_not_remembered(self, customer):
+        vehicle = Vehicle.objects.create(plate="0")
+
+        def payload(tag):
+            vehicle.plate = tag.name
+            vehicle.save()
+            if tag.name == "2":
+                raise ValueError
+            return {}
+
+        with isolated(), transaction.atomic():
+            register(Tag, "tag", tenant="", created=True, payload=payload)
+            with capture_events() as events:
+                Tag.objects.create(name="1")
+                Tag.objects.create(name="2")
+                vehicle.plate = "0"
+                vehicle.save()
+        assert Vehicle.objects.get().plate == "0"
+        assert told(events) == ["tag.created"]
+
+    @pytest.mark.parametrize("is_warm", [True, False])
+    def test_under_a_wrapper_of_the_hosts_events_are_as_ever(self, customer, is_warm):
+        invoice = Invoice.objects.create(number="1", customer=customer)
+        if is_warm:
+            _warm(customer)
+        with connection.execute_wrapper(telling), capture_events() as events:
+            invoice.status = "paid"
+            invoice.save()
+            Invoice.objects.create(number="2", customer=customer)
+            with transaction.atomic():
+                point = transaction.savepoint()
+                invoice.status = "sent"
+                invoice.save()
+                transaction.savepoint_rollback(point)
+                invoice.status = "open"
+                invoice.save()
+        assert told(events) == ["bill.updated", "bill.paid", "bill.created", "bill.updated"]
+        assert not PublishFailure.objects.exists()
 
 
 def _warm(customer):
