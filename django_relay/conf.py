@@ -271,10 +271,10 @@ class Settings:
         if not name.isupper():
             return default
         found = configured()
-        if not isinstance(found, Mapping):  # E001 says so
+        if type(found) is not dict and not isinstance(found, Mapping):  # E001 says so
             return default
         value = found.get(name, default)
-        nests = isinstance(default, Mapping) and isinstance(value, Mapping)
+        nests = isinstance(default, types.MappingProxyType) and isinstance(value, Mapping)
         return types.MappingProxyType({**default, **value}) if nests else value
 
 

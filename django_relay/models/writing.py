@@ -137,6 +137,17 @@ def note_time(row: models.Model, field: str, now: datetime, *, using: str) -> No
     transaction.on_commit(write, using=using, robust=True)
 
 
+def make(model: type[M], **values: Any) -> M:
+    """Return an instance with values by attribute name: what the model's own call returns, at half the price.
+
+    Django looks each keyword up among fields, relations and properties; values in their order it takes as they are.
+    """
+    instance = model(*[values.pop(name) if name in values else default() for name, default in _defaults(model)])
+    if values:
+        raise TypeError(f"{model.__name__} has no {', '.join(values)}.")
+    return instance
+
+
 def insert_new(rows: Sequence[M], *, using: str) -> set[Any]:
     """Insert the rows that no unique constraint refuses and return the ids of those inserted.
 
@@ -190,6 +201,11 @@ def rewrite(row: M, names: Sequence[str], *, where: Mapping[str, Any], using: st
 
 
 @functools.cache
+def _defaults(model: type[models.Model]) -> list[tuple[str, Callable[[], Any]]]:
+    return [(field.attname, field.get_default) for field in model._meta.concrete_fields]
+
+
+@functools.cache
 def _columns(model: type[models.Model]) -> tuple[list[str], _Fields]:
     """Return the names of a model's columns, and the fields that compute their value for an insert."""
     fields = model._meta.concrete_fields
@@ -239,9 +255,10 @@ def _insert_on_postgres(model: type[models.Model], rows: _Rows, using: str) -> s
                 new[name] = _ENCODER.encode(new[name])
         written = savepoints.execute(form.one, [new[name] for name in form.names], using=using)
         return {rows[0][form.key]} if written else set()
+    by_key = {new[form.key]: row[form.key] for new, row in zip(document, rows, strict=True)}
     with postgres.cursor(using) as cursor:
         cursor.execute(form.many, [dumps(document)])
-        return _ids(model, cursor.fetchall(), using)
+        return {by_key[key] for (key,) in cursor.fetchall()}
 
 
 class _Form(NamedTuple):
@@ -262,15 +279,17 @@ class _Form(NamedTuple):
 def _form(model: type[models.Model], names: tuple[str, ...], using: str) -> _Form:
     fields = _fields_of(model, names)
     types = {field.attname: str(field.db_type(connections[using])) for field in fields}
+    key, quote = PrefixedIdField.of(model), connections[using].ops.quote_name
     marks = ", ".join(["%s"] * len(fields))
     many = f"SELECT {', '.join(types)} FROM {recordset(types)}"
     return _Form(
         names=list(types),
         keys={field.attname: kind.prefix for field in fields if (kind := _id_field(field)) is not None},
         documents={field.attname for field in fields if isinstance(field, models.JSONField)},
-        key=PrefixedIdField.of(model).attname,
+        key=key.attname,
         one=_statement(model, fields, f"VALUES ({marks})", using),
-        many=_statement(model, fields, many, using) + _returning(model, using),
+        # As the text that was sent: to read UUIDs and make ids of them takes longer than to look them up.
+        many=f"{_statement(model, fields, many, using)} RETURNING encode(uuid_send({quote(str(key.column))}), 'hex')",
     )
 
 

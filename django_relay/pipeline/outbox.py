@@ -145,8 +145,8 @@ def store(rows: list[Event], *, using: str) -> list[Event]:
         writing.after_commit(wakeup.wake, using, using=using)
     first_of_id: dict[str, Event] = {}
     for row in rows:
-        first_of_id.setdefault(row.pk, row)
-    return [row if row.pk in inserted and first_of_id[row.pk] is row else _first(row, using=using) for row in rows]
+        first_of_id.setdefault(row.id, row)
+    return [row if row.id in inserted and first_of_id[row.id] is row else _first(row, using=using) for row in rows]
 
 
 async def aemit(event_type: str, data: Any, **arguments: Any) -> Event | None:
@@ -237,7 +237,8 @@ def build(
     payload = publish_failures.encode(data)
     _check_schema(entry, payload)
     now = timezone.now()
-    event = Event(
+    event = writing.make(
+        Event,
         application_id=entry.application_id,
         tenant_id=_text("tenant_id", tenant_id),
         event_type=entry.name,

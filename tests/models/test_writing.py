@@ -36,6 +36,27 @@ class TestAfterCommit:
         assert "no number" in caplog.text
 
 
+class TestMake:
+    def test_is_what_the_model_makes(self):
+        now = timezone.now()
+        values = {
+            "application_id": "app_1",
+            "event_type": "a.b",
+            "payload": "{}",
+            "occurred_at": now,
+            "created_at": now,
+        }
+        made, usual = writing.make(Event, id="evt_1", **values), Event(id="evt_1", **values)
+        assert {**vars(made), "_state": None} == {**vars(usual), "_state": None}
+        assert (made._state.adding, made._state.db) == (True, None)
+        assert made.attributes is not writing.make(Event, **values).attributes
+        assert made.pk != writing.make(Event, **values).pk
+
+    def test_takes_no_name_that_is_no_column(self):
+        with pytest.raises(TypeError, match="Event has no application, sender"):
+            writing.make(Event, application=None, sender="me")
+
+
 @pytest.mark.django_db
 class TestInsertNew:
     UNUSUAL = {
